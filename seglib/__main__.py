@@ -1,0 +1,101 @@
+"""The command line: python -m seglib rows | run | predict | notebooks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from .config import SCALES, ConfigError, load_row, parse_override, reports
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m seglib", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    rows = commands.add_parser("rows", help="list every row: parameters, reported and measured numbers")
+    rows.add_argument("report", nargs="?", help="one report only")
+    rows.add_argument("--json", action="store_true", help="as JSON")
+
+    run = commands.add_parser("run", help="train and measure a row, and write its result file")
+    run.add_argument("report")
+    run.add_argument("row")
+    run.add_argument("--scale", choices=SCALES, default="quick")
+    run.add_argument("--data", help="folder with the real data")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the row")
+    run.add_argument("--out", help="folder of the result files (default: results)")
+    run.add_argument("--fresh", action="store_true", help="start again, even where a checkpoint could be taken up")
+
+    predict = commands.add_parser("predict", help="write the masks that a row's network finds in images")
+    predict.add_argument("report")
+    predict.add_argument("row")
+    predict.add_argument("images", nargs="+")
+    predict.add_argument("--out", required=True, help="folder for the masks")
+    predict.add_argument("--weights", nargs="+", help="weights files; several are an ensemble (default: the row's own)")
+
+    notebooks = commands.add_parser("notebooks", help="run the notebooks into a folder, as notebook and as HTML")
+    notebooks.add_argument("paths", nargs="*", help="notebooks (default: all)")
+    notebooks.add_argument("--out", default="_build")
+    notebooks.add_argument("--in-place", action="store_true", help="keep the outputs in the notebooks themselves")
+
+    options = parser.parse_args(arguments)
+    try:
+        return COMMANDS[options.command](options)
+    except (ConfigError, OSError, ValueError, RuntimeError) as error:
+        print(f"seglib {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _rows(options) -> int:
+    from . import results
+
+    chosen = [options.report] if options.report else reports()
+    if options.json:
+        print(json.dumps([entry for report in chosen for entry in results.rows_table(report)], indent=1))
+        return 0
+    for report in chosen:
+        print(f"{report}\n{results.scoreboard(report)}\n")
+    return 0
+
+
+def _run(options) -> int:
+    from . import experiment
+
+    def show(row: dict) -> None:
+        numbers = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "val_loss", "val_iou", "val_dice"))
+        print(f"epoch {row['epoch']}  {row['seconds']:.0f} s  {numbers}  learning rate {row['learning_rate']:.2g}", flush=True)
+
+    outcome = experiment.run(
+        options.report,
+        options.row,
+        scale=options.scale,
+        seed=options.seed,
+        data=options.data,
+        overrides=dict(map(parse_override, options.set)),
+        out=options.out,
+        fresh=options.fresh,
+        on_epoch=show,
+    )
+    print("  ".join(f"{name} {value:.4f}" for name, value in outcome.result["metrics"].items()))
+    print(f"written to {outcome.path}")
+    return 0
+
+
+def _predict(options) -> int:
+    from .prediction import predict_files
+
+    failed = predict_files(load_row(options.report, options.row), options.images, options.out, options.weights)
+    return 1 if failed else 0
+
+
+def _notebooks(options) -> int:
+    from .notebook import run_notebooks
+
+    return run_notebooks(options.paths, options.out, in_place=options.in_place)
+
+
+COMMANDS = {"rows": _rows, "run": _run, "predict": _predict, "notebooks": _notebooks}
+
+if __name__ == "__main__":
+    sys.exit(main())

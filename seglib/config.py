@@ -1,0 +1,247 @@
+"""Rows of the configuration files in `configs/`, read, merged and validated.
+
+A file holds one report. Every row is what `defaults` say, then what the scale (`quick` or `full`) says, then what the
+row says for all scales, then what it says for this one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from .files import shipped
+
+Scale = Literal["quick", "full"]
+SCALES = typing.get_args(Scale)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the file, the key and what was expected."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"expected (low, high) with low <= high, got {bounds}")
+    return bounds
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fractions = Annotated[tuple[Probability, Probability], AfterValidator(_ordered)]
+Lengths = Annotated[
+    tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_ordered)
+]
+
+
+class Noise(Strict):
+    """The knobs of `seglib.data.shapes.Noise`, where their units stand."""
+
+    base: Fractions
+    contrast: Fractions
+    blur_probability: Probability
+    blur_sigma: Lengths
+    gaussian_sigma: Fractions
+    salt_pepper: Fractions
+
+
+class Shapes(Strict):
+    """The denoising report's data: `count` pairs of `size` × `size` pixels, the share `held_out` for validation."""
+
+    size: int = Field(ge=8)
+    count: int = Field(ge=2)
+    held_out: float = Field(gt=0, lt=1)
+    augment: Literal["none", "flips-and-quarter-turns"]
+    noise: Noise
+    progressive_epochs: int = Field(0, ge=0)
+
+
+class UNet(Strict):
+    """The arguments of `seglib.models.unet.UNet`, and how its weights are initialised."""
+
+    in_channels: int = Field(ge=1)
+    out_channels: int = Field(ge=1)
+    widths: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    block: Literal["double", "double-se"] = "double"
+    norm: Literal["batch", "group"] = "batch"
+    skip: Literal["concatenate", "attention", "none"] = "concatenate"
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Loss(Strict):
+    """Weights of the losses in `seglib.losses.LOSSES`."""
+
+    bce: float = Field(0.0, ge=0)
+    dice: float = Field(0.0, ge=0)
+
+
+class Training(Strict):
+    """The arguments of `seglib.training.fit`."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "plateau", "one-cycle"] = "constant"
+    plateau_patience: int = Field(5, ge=0)
+    monitor: str = "iou"
+    patience: int | None = Field(None, ge=1)
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "float32"
+    channels_last: bool = False
+    workers: int = Field(0, ge=0)
+
+
+class Baseline(Strict):
+    """A classical method in place of a network: a filter of `seglib.baselines.FILTERS`, then Otsu's threshold."""
+
+    filter: Literal["none", "gaussian", "median", "total-variation"]
+
+
+class Row(Strict):
+    """One configuration that a report's tables name: a network and how it is trained, or a classical baseline."""
+
+    report: str
+    name: str
+    scale: Scale
+    title: str
+    reported: dict[str, float] = {}
+    best: bool = False
+    data: Shapes
+    model: UNet | None = None
+    loss: Loss | None = None
+    training: Training | None = None
+    baseline: Baseline | None = None
+
+    def recipe(self) -> dict[str, Any]:
+        """What determines the result, as plain values: all but names, titles and reported numbers."""
+        return self.model_dump(mode="json", exclude={"report", "name", "title", "reported", "best"})
+
+
+def reports() -> list[str]:
+    """The names of all reports that have a configuration file."""
+    return sorted(path.stem for path in shipped("configs").glob("*.yaml"))
+
+
+def row_names(report: str) -> list[str]:
+    """The names of a report's rows, in the order of its file."""
+    return list(_read(report)["rows"])
+
+
+def load_row(report: str, name: str, scale: Scale = "quick", overrides: typing.Mapping[str, Any] | None = None) -> Row:
+    """A row of a report at a scale, with `overrides` such as {"training.epochs": 3} on top.
+
+    Raises:
+        ConfigError: an unknown report, row or key, or a value of the wrong type.
+    """
+    content = _read(report)
+    source = f"configs/{report}.yaml"
+    if scale not in SCALES:
+        raise ConfigError(f"scale: expected {' or '.join(SCALES)}, got {scale!r}{_nearest(scale, SCALES)}")
+    if name not in content["rows"]:
+        raise ConfigError(f"{source}: no row {name!r}{_nearest(name, content['rows'])}; it has {', '.join(content['rows'])}")
+    row = dict(content["rows"][name] or {})
+    own_scales = {key: row.pop(key, None) or {} for key in SCALES}
+    defaults = content.get("defaults") or {}
+    if "baseline" in row:
+        defaults = {"data": defaults.get("data")}  # a baseline has no network, nor a way to train it
+    scale_values = {k: v for k, v in ((content.get("scales") or {}).get(scale) or {}).items() if k in defaults}
+    merged: dict = {}
+    for layer in (defaults, scale_values, row, own_scales[scale], _nested(overrides or {})):
+        _merge(merged, layer)
+    merged |= {"report": report, "name": name, "scale": scale}
+    try:
+        return Row.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, f"{source}, row {name!r}")) from None
+
+
+def load_rows(report: str, scale: Scale = "quick") -> list[Row]:
+    """All rows of a report at a scale, in the order of its file."""
+    return [load_row(report, name, scale) for name in row_names(report)]
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """ "training.epochs=3" → ("training.epochs", 3); the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set: expected key=value such as training.epochs=3, got {text!r}")
+    return key.strip(), yaml.safe_load(value)
+
+
+@cache
+def _read(report: str) -> dict:
+    path = shipped("configs") / f"{report}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no report {report!r}{_nearest(report, reports())}; there are {', '.join(reports())}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"configs/{report}.yaml is not valid YAML: {error}") from None
+    known = ("defaults", "scales", "rows")
+    if not isinstance(content, dict) or not isinstance(content.get("rows"), dict):
+        raise ConfigError(f"configs/{report}.yaml: expected a mapping with the keys {', '.join(known)}")
+    for key in content:
+        if key not in known:
+            raise ConfigError(f"configs/{report}.yaml: unknown key {key!r}{_nearest(key, known)}")
+    return content
+
+
+def _merge(into: dict, layer: dict) -> None:
+    """Puts `layer` on top of `into`, mapping by mapping."""
+    for key, value in layer.items():
+        if isinstance(value, dict):
+            into[key] = dict(into.get(key) or {})
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _nested(flat: typing.Mapping[str, Any]) -> dict:
+    """{"a.b": 1} → {"a": {"b": 1}}"""
+    nested: dict = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        place = nested
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return nested
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """One line a mistake: file, row, key, what is wrong and, for an unknown key, the nearest known one."""
+    lines = []
+    for mistake in error.errors():
+        path = mistake["loc"]
+        key = ".".join(map(str, path))
+        if mistake["type"] == "extra_forbidden":
+            known = _fields_at(path[:-1])
+            lines.append(f"{source}: unknown key {key!r}{_nearest(str(path[-1]), known)}; known: {', '.join(known)}")
+        else:
+            lines.append(f"{source}: {key}: {mistake['msg']}, got {mistake['input']!r}")
+    return "\n".join(lines)
+
+
+def _fields_at(path: tuple) -> list[str]:
+    """The keys that are known at a place in a row."""
+    model: Any = Row
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+        model = next(option for option in options if option is not type(None))
+    return list(model.model_fields)
+
+
+def _nearest(word: str, known) -> str:
+    matches = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
+    return f", did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,1 @@
+"""The data of each report, one module each, and what they share."""

@@ -1,0 +1,105 @@
+"""What the reports' data share: a checked dataset of image and mask pairs, and seeded augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+# Batches are made in the training process or in loader workers; OpenCV's own threads would only compete with them.
+cv2.setNumThreads(0)
+
+
+def flips_and_quarter_turns() -> A.Compose:
+    """Horizontal and vertical flips and rotations by 90°, 180° and 270°: the square's eight symmetries, equally often."""
+    return A.Compose([A.D4(p=1)])
+
+
+AUGMENTATIONS = {"none": None, "flips-and-quarter-turns": flips_and_quarter_turns}
+
+
+class SegmentationDataset(Dataset):
+    """Pairs of image and binary mask, checked once, augmented anew in every epoch.
+
+    What an item looks like depends on `seed`, the epoch and its index alone: not on the order in which items are
+    asked for, nor on how many loader workers or processes ask. So a resumed run sees what an unbroken one would.
+
+    Args:
+        images: N arrays (H, W) or (H, W, C), uint8 or float in [0, 1].
+        masks: N arrays (H, W) of 0 and 1.
+        augment: an albumentations pipeline that reaches image and mask alike, or None.
+        seed: of the augmentation.
+
+    Items: image float32 (C, H, W) in [0, 1] and mask float32 (1, H, W) of 0 and 1.
+
+    Raises:
+        ValueError: no pairs; different numbers or sizes; a mask with other values than 0 and 1; an image that is not
+            finite. The message names the pair.
+    """
+
+    def __init__(self, images: Sequence, masks: Sequence, *, augment: A.Compose | None = None, seed: int = 0):
+        check_pairs(images, masks)
+        self.images, self.masks, self.augment, self.seed = images, masks, augment, seed
+        # In shared memory, so that loader workers that live on from epoch to epoch see it change.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and mask as they are before augmentation."""
+        return self.images[index], self.masks[index]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, mask = self.pair(index)
+        if self.augment is not None:
+            self.augment.set_random_seed(hash_seed(self.seed, self.epoch, index))
+            augmented = self.augment(image=image, mask=mask)
+            image, mask = augmented["image"], augmented["mask"]
+        return to_tensor(image), torch.from_numpy(np.ascontiguousarray(mask)).float()[None]
+
+
+def hash_seed(*numbers: int) -> int:
+    """Mixes several numbers into one 32-bit seed."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """(H, W) or (H, W, C), uint8 or float in [0, 1] → float32 tensor (C, H, W) in [0, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image))
+    scale = 255 if tensor.dtype == torch.uint8 else 1
+    tensor = tensor.float() / scale
+    return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+
+
+def check_pairs(images: Sequence, masks: Sequence) -> None:
+    """Raises ValueError, naming the first bad pair, unless every image has a mask of its size and values are legal."""
+    if len(images) != len(masks):
+        raise ValueError(f"expected as many masks as images, got {len(images)} images and {len(masks)} masks")
+    if len(images) == 0:
+        raise ValueError("expected at least one pair of image and mask, got an empty data set")
+    for i, (image, mask) in enumerate(zip(images, masks)):
+        if image.shape[:2] != mask.shape:
+            raise ValueError(
+                f"pair {i}: expected a mask of the image's size {image.shape[:2]}, got one of shape {mask.shape}"
+            )
+        if mask.dtype != bool and not (((mask == 0) | (mask == 1)).all()):
+            found = np.unique(mask)[:5].tolist()
+            raise ValueError(f"pair {i}: expected mask values 0 and 1, got {found}; divide a 0/255 mask by 255")
+        if image.dtype != np.uint8 and not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+            raise ValueError(
+                f"pair {i}: expected a uint8 image, or finite floats in [0, 1], got {image.dtype} values from "
+                f"{image.min()} to {image.max()}"
+            )

@@ -1,0 +1,171 @@
+"""Every picture that the notebooks draw. Each function returns a Matplotlib figure and shows nothing itself.
+
+Colours: the Okabe and Ito (2008) palette, which colour-blind readers can tell apart, and grey or perceptually uniform
+maps for images. Line style repeats what colour says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"
+STYLES = [(BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (RED, ":", "D"), (PURPLE, "-", "v"), (SKY, "--", "P")]
+FALSE_POSITIVE, FALSE_NEGATIVE = ORANGE, BLUE
+
+
+def curves(history: Sequence[Mapping], reported: Mapping[str, float] | None = None) -> Figure:
+    """Loss, IoU and Dice against the epoch, training and validation (the report's figure 1); `reported` as lines."""
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    for axis, name, label in zip(axes, ("loss", "iou", "dice"), ("loss", "IoU", "Dice")):
+        if name == "loss":
+            axis.plot(epochs, [row["loss"] for row in history], color=ORANGE, ls="--", marker="s", ms=3, label="training")
+        axis.plot(
+            epochs, [row[f"val_{name}"] for row in history], color=BLUE, marker="o", ms=3, label="validation"
+        )
+        if reported and name in reported:
+            axis.axhline(reported[name], color=BLACK, ls=":", label=f"reported: {reported[name]}")
+        axis.set(xlabel="epoch", ylabel=label, title=label)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    return figure
+
+
+def error_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """An RGB picture (H, W, 3) of where a mask is wrong: hits white, misses blue, false alarms orange, the rest black."""
+    prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
+    picture = np.zeros((*truth.shape, 3))
+    picture[prediction & truth] = 1
+    for where, colour in ((prediction & ~truth, FALSE_POSITIVE), (~prediction & truth, FALSE_NEGATIVE)):
+        picture[where] = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return picture
+
+
+def errors(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Mapping[str, Sequence[np.ndarray]],
+    titles: Sequence[str],
+) -> Figure:
+    """One column an image: input, truth, and for each named prediction its mask and its errors (figure 2)."""
+    rows = 2 + 2 * len(predictions)
+    columns = len(images)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.6 * columns + 0.8, 1.6 * rows + 0.6), layout="constrained", squeeze=False
+    )
+    for j, (image, truth, title) in enumerate(zip(images, truths, titles)):
+        panels = [(image, "input"), (truth, "truth")]
+        for name, masks in predictions.items():
+            panels += [(masks[j], name), (error_map(masks[j], truth), "errors")]
+        for axis, (panel, label) in zip(axes[:, j], panels):
+            axis.imshow(panel, cmap="gray", interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            if j == 0:
+                axis.set_ylabel(label)
+        axes[0, j].set_title(title, fontsize=9)
+    legend = [
+        Patch(facecolor="white", edgecolor="grey", label="hit"),
+        Patch(color=FALSE_POSITIVE, label="false positive"),
+        Patch(color=FALSE_NEGATIVE, label="false negative"),
+    ]
+    figure.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = (), scale: float = 1.5) -> Figure:
+    """Rows of small grey pictures, each row named on the left; `titles` stand above the columns."""
+    columns = max(map(len, rows.values()))
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(scale * columns + 0.6, scale * len(rows) + 0.2), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    for line, (name, pictures) in zip(axes, rows.items()):
+        line[0].set_ylabel(name)
+        for axis, picture in zip(line, pictures):
+            axis.imshow(picture, cmap="gray", interpolation="nearest", vmin=0, vmax=1 if picture.dtype == bool else None)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=9)
+    return figure
+
+
+def lines(
+    x: Sequence[float], series: Mapping[str, Sequence[float]], *, xlabel: str, ylabel: str, title: str = "", axis=None
+) -> Figure:
+    """Named curves over one x, told apart by colour, line style and marker."""
+    if axis is None:
+        _, axis = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
+    for (name, y), (colour, style, marker) in zip(series.items(), STYLES):
+        axis.plot(x, y, color=colour, ls=style, marker=marker, ms=4, label=name)
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    return axis.figure
+
+
+def robustness(sweeps: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]], trained: Mapping[str, tuple]) -> Figure:
+    """Mean IoU against the strength of each kind of noise; the range met in training is shaded."""
+    figure, axes = plt.subplots(1, len(sweeps), figsize=(3.8 * len(sweeps), 3.4), sharey=True, layout="constrained")
+    for axis, (label, (levels, series)) in zip(axes, sweeps.items()):
+        axis.axvspan(*trained[label], color="0.9", label="met in training")
+        lines(levels, series, xlabel=label, ylabel="mean IoU", axis=axis)
+        axis.label_outer()
+    for axis in axes[1:]:
+        axis.get_legend().remove()
+    return figure
+
+
+def reliability(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Reliability diagram: how often pixels of a predicted probability are foreground; each curve (predicted, observed)."""
+    figure, axis = plt.subplots(figsize=(4.2, 4), layout="constrained")
+    axis.plot([0, 1], [0, 1], color="grey", lw=1, label="perfect calibration")
+    for (name, (predicted, observed)), (colour, style, marker) in zip(curves.items(), STYLES):
+        axis.plot(predicted, observed, color=colour, ls=style, marker=marker, ms=4, label=name)
+    axis.set(xlabel="predicted probability of foreground", ylabel="share that is foreground", aspect="equal")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    return figure
+
+
+def uncertainty(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, spread: np.ndarray) -> Figure:
+    """Input, truth, mean probability and its standard deviation over samples, side by side."""
+    figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
+    panels = [
+        (image, "input", "gray", None),
+        (truth, "truth", "gray", None),
+        (probability, "mean probability", "cividis", 1),
+        (spread, "standard deviation", "cividis", None),
+    ]
+    for axis, (panel, title, cmap, highest) in zip(axes, panels):
+        shown = axis.imshow(panel, cmap=cmap, vmin=0, vmax=highest, interpolation="nearest")
+        axis.set(xticks=[], yticks=[], title=title)
+        if cmap == "cividis":
+            figure.colorbar(shown, ax=axis, shrink=0.8)
+    return figure
+
+
+def bars(values: Mapping[str, float], spreads: Mapping[str, float], *, xlabel: str, lines: Mapping[str, float] = {}) -> Figure:
+    """Horizontal bars from best to worst with their spread, and named vertical lines."""
+    names = sorted(values, key=values.get)
+    figure, axis = plt.subplots(figsize=(7.5, 0.34 * len(names) + 1), layout="constrained")
+    axis.errorbar(
+        [values[n] for n in names],
+        range(len(names)),
+        xerr=[spreads.get(n, 0) for n in names],
+        fmt="o",
+        color=BLUE,
+        capsize=3,
+    )
+    axis.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
+    for (name, value), (colour, style, _) in zip(lines.items(), STYLES[1:]):
+        axis.axvline(value, color=colour, ls=style, label=name)
+    axis.grid(alpha=0.3, axis="x")
+    if lines:
+        axis.legend(frameon=False, loc="lower right")
+    return figure

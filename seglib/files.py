@@ -1,0 +1,48 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str = "file") -> Path:
+    """Lets `write` fill a temporary file beside `path` and puts it in place only when that worked.
+
+    A reader finds the old file or the new one, never half of it, even after a power cut.
+
+    Raises:
+        OSError: the folder cannot be made or written to, or the disk is full; the message names `what` and `path`.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"cannot write the {what}: {error.strerror or error}", str(path)) from error
+        raise
+    return path
+
+
+def root() -> Path | None:
+    """The checkout that this package is run from, or None where it was installed without one."""
+    folder = Path(__file__).parent.parent
+    return folder if (folder / "configs").is_dir() and (folder / "pyproject.toml").is_file() else None
+
+
+def shipped(folder: str) -> Path:
+    """A folder that comes with the package: `configs`, `results` or `weights`, in a checkout or installed."""
+    return (root() or Path(__file__).parent) / folder

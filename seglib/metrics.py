@@ -1,0 +1,136 @@
+"""Segmentation metrics: of one mask (`iou`, `dice`, `pixel_accuracy`) and, streaming, of a set (`BinaryMetrics`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def iou(prediction, target) -> float:
+    """Intersection over union (Jaccard index) of two masks: TP / (TP + FP + FN).
+
+    Args:
+        prediction, target: (H, W), boolean or values 0 and 1, NumPy or torch.
+
+    Returns:
+        0 to 1; two empty masks agree: 1.
+
+    Raises:
+        ValueError: shapes differ, or values other than 0 and 1.
+    """
+    prediction, target = _as_masks(prediction, target)
+    union = np.count_nonzero(prediction | target)
+    return np.count_nonzero(prediction & target) / union if union else 1.0
+
+
+def dice(prediction, target) -> float:
+    """Dice coefficient (F1 score) of two masks: 2 TP / (2 TP + FP + FN) = 2 IoU / (1 + IoU).
+
+    Args, values and errors as for `iou`; two empty masks: 1.
+    """
+    prediction, target = _as_masks(prediction, target)
+    total = np.count_nonzero(prediction) + np.count_nonzero(target)
+    return 2 * np.count_nonzero(prediction & target) / total if total else 1.0
+
+
+def pixel_accuracy(prediction, target) -> float:
+    """Share of the pixels on which two masks agree. Labels of several classes may be compared as well.
+
+    Args:
+        prediction, target: (H, W) with at least one pixel, boolean or integer labels, NumPy or torch.
+
+    Raises:
+        ValueError: shapes differ, or there is no pixel.
+    """
+    prediction, target = _as_arrays(prediction, target)
+    return float(np.mean(prediction == target))
+
+
+class BinaryMetrics:
+    """Metrics of a set of binary masks, batch by batch, in constant memory and without waiting for the device.
+
+    Each metric comes in two forms. **Averaged over images** (`iou`, `dice`): computed for each image, then averaged;
+    every image counts the same. **Pooled** (`iou_pooled`, `dice_pooled`): from the pixels of all images together;
+    every pixel counts the same, so large objects dominate. Pixel accuracy and cross-entropy (`bce`) are means over
+    pixels; for images of one size the two forms are equal, otherwise they are the means over images.
+
+    Over several processes: give `update` what `count` returned, gathered from all of them, and every process holds
+    the metrics of the whole set.
+    """
+
+    def __init__(self):
+        self.totals = 0  # becomes a tensor on the device of the first counts
+
+    @staticmethod
+    def count(logits: Tensor, target: Tensor) -> Tensor:
+        """What an image contributes: TP, FP, FN, TN (in pixels) and mean cross-entropy: (N, 5).
+
+        logits and target: (N, 1, H, W); a pixel is foreground where its logit is at least 0 (probability at least ½).
+        """
+        if logits.shape != target.shape or logits.ndim != 4 or logits.shape[1] != 1:
+            raise ValueError(
+                f"expected logits and target of shape (N, 1, H, W), got {tuple(logits.shape)} and {tuple(target.shape)}"
+            )
+        logits, truth = logits.float().flatten(1), target.flatten(1) > 0.5
+        predicted = logits >= 0
+        agreements = (predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth)
+        bce = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none").mean(1)
+        return torch.stack([*(a.sum(1).float() for a in agreements), bce], dim=1)
+
+    def update(self, counts: Tensor) -> None:
+        """Adds a batch of images, given what `count` returned for them."""
+        # float64 holds pixel counts exactly up to 2^53; Apple's GPUs have no float64.
+        counts = counts.to(torch.float32 if counts.device.type == "mps" else torch.float64)
+        tp, fp, fn, tn, bce = counts.T
+        pixels = counts[:, :4].sum(1)
+        empty = tp + fp + fn == 0
+        image_iou = torch.where(empty, 1, tp / (tp + fp + fn))
+        image_dice = torch.where(empty, 1, 2 * tp / (2 * tp + fp + fn))
+        accuracy = (tp + tn) / pixels
+        ones = torch.ones_like(tp)
+        sums = torch.stack([ones, image_iou, image_dice, accuracy, bce, tp, fp, fn], dim=1).sum(0)
+        self.totals = self.totals + sums
+
+    def compute(self) -> dict[str, float]:
+        """The metrics of all images so far, and `images`, their number.
+
+        Raises:
+            ValueError: there were none.
+        """
+        if isinstance(self.totals, int):
+            raise ValueError("expected at least one image before compute(), got none")
+        images, iou, dice, accuracy, bce, tp, fp, fn = self.totals.tolist()
+        union = tp + fp + fn
+        return {
+            "iou": iou / images,
+            "dice": dice / images,
+            "iou_pooled": tp / union if union else 1.0,
+            "dice_pooled": 2 * tp / (union + tp) if union else 1.0,
+            "pixel_accuracy": accuracy / images,
+            "bce": bce / images,
+            "images": int(images),
+        }
+
+
+def _as_arrays(prediction, target) -> tuple[np.ndarray, np.ndarray]:
+    prediction, target = (
+        a.detach().cpu().numpy() if isinstance(a, Tensor) else np.asarray(a) for a in (prediction, target)
+    )
+    if prediction.shape != target.shape or prediction.ndim != 2 or prediction.size == 0:
+        raise ValueError(
+            f"expected prediction and target of one shape (H, W), got {prediction.shape} and {target.shape}"
+        )
+    return prediction, target
+
+
+def _as_masks(prediction, target) -> tuple[np.ndarray, np.ndarray]:
+    masks = _as_arrays(prediction, target)
+    for name, mask in zip(("prediction", "target"), masks):
+        if mask.dtype != bool and not ((mask == 0) | (mask == 1)).all():
+            raise ValueError(
+                f"expected {name} values 0 and 1 (or bool), got {np.unique(mask)[:5].tolist()}; "
+                "compare a 0/255 mask or a probability with a threshold first"
+            )
+    return masks[0].astype(bool), masks[1].astype(bool)

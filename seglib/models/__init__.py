@@ -1,0 +1,1 @@
+"""The networks: `unet.UNet`, put together from the parts in `blocks`."""

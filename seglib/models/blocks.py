@@ -1,0 +1,120 @@
+"""The parts a U-Net is put together from: convolution blocks, skips and upsampling, each picked by name.
+
+Every part maps (N, C, H, W) to (N, C', H', W'). To add one, write the module and enter it in its table.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+
+def batch_norm(channels: int) -> nn.Module:
+    """Batch normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167)."""
+    return nn.BatchNorm2d(channels)
+
+
+def group_norm(channels: int) -> nn.Module:
+    """Group normalisation with eight groups (Wu and He 2018, arXiv 1803.08494); does not depend on the batch."""
+    return nn.GroupNorm(8, channels)
+
+
+class ConvBlock(nn.Sequential):
+    """(3×3 convolution → normalisation → ReLU) × `convolutions`, then whatever `extra` adds.
+
+    (N, in_channels, H, W) → (N, out_channels, H, W). The U-Net of Ronneberger et al. (2015, arXiv 1505.04597)
+    has two such convolutions a level, without padding or normalisation; padding keeps the size here.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm, *, convolutions: int = 2, extra=None):
+        layers = []
+        for i in range(convolutions):
+            layers += [
+                nn.Conv2d(in_channels if i == 0 else out_channels, out_channels, 3, padding=1),
+                norm(out_channels),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers, *([extra(out_channels)] if extra else []))
+
+
+class SqueezeExcitation(nn.Module):
+    """Squeeze-and-excitation: each channel is scaled by a weight computed from all channels' means.
+
+    x · σ(W₂ ReLU(W₁ mean(x))), with W₁: C → C/reduction and W₂ back (Hu et al. 2018, arXiv 1709.01507, eq. 2–4).
+    (N, C, H, W) → the same. A layer needs at least one unit, so C < `reduction` still gives a width of one.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.excite = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, hidden, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.excite(x)
+
+
+class AttentionGate(nn.Module):
+    """Additive attention gate: α·x with α = σ(ψ(ReLU(W_x x + W_g g))) (Oktay et al. 2018, arXiv 1804.03999, eq. 1–2).
+
+    x: the skip (N, C, H, W); g: the gating signal, already at the skip's size, (N, C, H, W). Returns (N, C, H, W).
+    The gate's inner width is half the skip's; each 1×1 convolution is followed by the network's normalisation, the
+    one-channel ψ by one over the whole map.
+    """
+
+    def __init__(self, channels: int, norm):
+        super().__init__()
+        inner = channels // 2
+        self.w_x = nn.Sequential(nn.Conv2d(channels, inner, 1), norm(inner))
+        self.w_g = nn.Sequential(nn.Conv2d(channels, inner, 1), norm(inner))
+        one_channel_norm = nn.BatchNorm2d(1) if isinstance(norm(inner), nn.BatchNorm2d) else nn.GroupNorm(1, 1)
+        self.psi = nn.Sequential(nn.Conv2d(inner, 1, 1), one_channel_norm, nn.Sigmoid())
+
+    def forward(self, x: Tensor, g: Tensor) -> Tensor:
+        return x * self.psi(torch.relu(self.w_x(x) + self.w_g(g)))
+
+
+class ConcatenateSkip(nn.Module):
+    """The U-Net's skip: encoder features beside the upsampled ones, 2·C channels."""
+
+    def __init__(self, channels: int, norm):
+        super().__init__()
+        self.out_channels = 2 * channels
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        return torch.cat([skip, up], dim=1)
+
+
+class AttentionSkip(nn.Module):
+    """Encoder features weighted by an attention gate, beside the upsampled ones, 2·C channels."""
+
+    def __init__(self, channels: int, norm):
+        super().__init__()
+        self.gate = AttentionGate(channels, norm)
+        self.out_channels = 2 * channels
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        return torch.cat([self.gate(skip, up), up], dim=1)
+
+
+class NoSkip(nn.Module):
+    """Leaves the encoder's features out: what remains is an autoencoder, C channels."""
+
+    def __init__(self, channels: int, norm):
+        super().__init__()
+        self.out_channels = channels
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        return up
+
+
+NORMS = {"batch": batch_norm, "group": group_norm}
+BLOCKS = {"double": ConvBlock, "double-se": partial(ConvBlock, extra=SqueezeExcitation)}
+SKIPS = {"concatenate": ConcatenateSkip, "attention": AttentionSkip, "none": NoSkip}

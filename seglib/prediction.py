@@ -1,0 +1,76 @@
+"""Masks for image files: what `python -m seglib predict` does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from . import weights
+from .config import Row
+from .data.common import to_tensor
+from .experiment import make_model
+from .files import write_whole
+from .training import predict
+
+
+def predict_files(
+    row: Row, images: Sequence[str | Path], out: str | Path, weight_files: Sequence[str | Path] | None = None
+) -> list[str]:
+    """Writes a mask for each image, STEM.png of the image's own size, 0 and 255, into the folder `out`.
+
+    Several weights files are an ensemble: their probabilities are averaged. The arrays of an npz file become
+    STEM_00000.png and so on. An input that cannot be read is named on stderr and left out; the others are done.
+
+    Returns:
+        The inputs that failed.
+
+    Raises:
+        WeightsError: before anything is written: weights that are missing or belong to another network.
+    """
+    models = []
+    for path in weight_files or weights.shipped_weights(row.report, row.name):
+        models.append(make_model(row))
+        weights.load(models[-1], path)
+    failed = []
+    for path in map(Path, images):
+        try:
+            for stem, image in read_images(path, row.model.in_channels):
+                mask = (probability(models, image) >= 0.5).astype(np.uint8) * 255
+                encoded = cv2.imencode(".png", mask)[1]
+                write_whole(Path(out) / f"{stem}.png", lambda file, png=encoded: file.write(png), "mask")
+        except ValueError as error:
+            failed.append(str(path))
+            print(f"{path}: {error}; skipped", file=sys.stderr)
+    return failed
+
+
+def probability(models: Sequence[nn.Module], image: np.ndarray) -> np.ndarray:
+    """Mean foreground probability of an ensemble for an 8-bit image (H, W) or (H, W, C): float32 (H, W)."""
+    batch = to_tensor(image)[None]
+    return torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
+
+
+def read_images(path: Path, channels: int) -> Iterator[tuple[str, np.ndarray]]:
+    """The images of a file as (stem, 8-bit array): one of a picture, (H, W) grey or (H, W, 3) RGB; many of an npz."""
+    if path.suffix == ".npz":
+        try:
+            with np.load(path) as arrays:  # allow_pickle is off: an npz cannot run code here
+                stack = arrays["images"] if "images" in arrays else arrays[arrays.files[0]]
+        except (OSError, ValueError, IndexError, EOFError) as error:
+            raise ValueError(f"not a readable npz file ({error})") from None
+        if stack.dtype != np.uint8 or stack.ndim != (3 if channels == 1 else 4):
+            raise ValueError(f"expected uint8 images (N, H, W{', C' if channels > 1 else ''}), got {stack.dtype} {stack.shape}")
+        yield from ((f"{path.stem}_{i:05d}", image) for i, image in enumerate(stack))
+        return
+    if not path.is_file():
+        raise ValueError("no such file")
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise ValueError("not a readable image")
+    yield path.stem, image

@@ -1,0 +1,176 @@
+"""Result files, and the tables of reported beside measured numbers that are made from them."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from .config import SCALES, Row, load_row, load_rows
+from .files import root, shipped, write_whole
+
+PACKAGES = ("torch", "numpy", "opencv-python-headless", "albumentations", "accelerate", "scikit-image")
+# How many digits a metric is shown with, and what it is called; the rest of the names are in the glossary.
+LABELS = {
+    "iou": "IoU",
+    "dice": "Dice",
+    "iou_pooled": "IoU, pooled",
+    "dice_pooled": "Dice, pooled",
+    "pixel_accuracy": "pixel accuracy",
+    "bce": "BCE",
+}
+
+
+def result_path(
+    report: str, row: str, scale: str, seed: int, overrides: Mapping[str, Any], out: str | Path | None = None
+) -> Path:
+    """Where the result of a run goes: `out`/REPORT/ROW.SCALE.seedN.json, with the overrides in the name."""
+    folder = Path(out) if out is not None else (root() or Path.cwd()) / "results"
+    changes = "".join(f".{key}={value}" for key, value in sorted(overrides.items()))
+    changes = re.sub(r"[^\w.=+-]+", "_", changes)
+    return folder / report / f"{row}.{scale}.seed{seed}{changes}.json"
+
+
+def write(path: Path, result: Mapping) -> None:
+    """Writes a result file, whole or not at all."""
+    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()), "result")
+
+
+def read(report: str, folder: str | Path | None = None) -> list[dict]:
+    """All results of a report, those of changed rows (`overrides`) left out.
+
+    Raises:
+        ValueError: a file that is no result, by name.
+    """
+    found = []
+    for path in sorted((Path(folder) if folder else shipped("results")).joinpath(report).glob("*.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            if not result["overrides"]:
+                found.append(result)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a result file ({error!r}); remove it and run its row again") from None
+    return found
+
+
+def measured(results: Sequence[dict], row: str) -> dict | None:
+    """What was measured for a row: mean and standard deviation over seeds, of the largest scale, real data first.
+
+    Returns:
+        {"scale", "data", "seeds", "metrics": {name: mean}, "spread": {name: standard deviation, with two seeds or
+        more}, "parameters"}, or None where there is no result.
+    """
+    mine = [result for result in results if result["row"] == row]
+    if not mine:
+        return None
+
+    def rank(result: dict) -> tuple:
+        return (result["data"] != "embedded", SCALES.index(result["scale"]))
+
+    best = max(map(rank, mine))
+    mine = [result for result in mine if rank(result) == best]
+    names = [name for name in mine[0]["metrics"] if all(name in result["metrics"] for result in mine)]
+    values = {name: [result["metrics"][name] for result in mine] for name in names}
+    return {
+        "scale": mine[0]["scale"],
+        "data": mine[0]["data"],
+        "seeds": sorted(result["seed"] for result in mine),
+        "metrics": {name: mean(v) for name, v in values.items()},
+        "spread": {name: stdev(v) for name, v in values.items() if len(v) > 1},
+        "parameters": mine[0]["parameters"],
+    }
+
+
+def summary(report: str, scale: str | None = None, folder: str | Path | None = None) -> list[dict]:
+    """Every row of a report with what was reported and what was measured; `scale` leaves the other scale out."""
+    found = [result for result in read(report, folder) if scale in (None, result["scale"])]
+    return [{"row": row, "measured": measured(found, row.name)} for row in load_rows(report)]
+
+
+def scoreboard(report: str, metrics: Sequence[str] | None = None, scale: str | None = None) -> str:
+    """A Markdown table of a report's rows: each reported number beside ours, ± the standard deviation over seeds."""
+    lines = summary(report, scale)
+    if metrics is None:
+        metrics = list(dict.fromkeys(name for line in lines for name in line["row"].reported))
+    heads = [f"{LABELS[name]} {kind}" for name in metrics for kind in ("reported", "ours")]
+    table = [f"| row | {' | '.join(heads)} | scale, seeds |", "|---" * (len(heads) + 2) + "|"]
+    for line in lines:
+        row, ours = line["row"], line["measured"]
+        cells = []
+        for name in metrics:
+            cells += [number(row.reported.get(name)), number(*_of(ours, name))]
+        where = f"{ours['scale']}, {len(ours['seeds'])}" if ours else "not run"
+        table.append(f"| {row.title} (`{row.name}`) | {' | '.join(cells)} | {where} |")
+    return "\n".join(table)
+
+
+def _of(ours: dict | None, name: str) -> tuple[float | None, float | None]:
+    return (ours["metrics"].get(name), ours["spread"].get(name)) if ours else (None, None)
+
+
+def number(value: float | None, spread: float | None = None) -> str:
+    """0.9091 or 0.9091 ± 0.0012, and a dash for a number that does not exist."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
+
+
+def rows_table(report: str) -> list[dict]:
+    """Every row of a report as `python -m seglib rows --json` prints it."""
+    from .experiment import count_parameters, make_model  # experiment writes results, so it imports this module
+
+    table = []
+    for line in summary(report):
+        row, ours = line["row"], line["measured"]
+        entry = {
+            "report": report,
+            "row": row.name,
+            "title": row.title,
+            "parameters": count_parameters(make_model(row)) if row.model else 0,
+            "reported": row.reported,
+            "measured": ours["metrics"] if ours else None,
+        }
+        if ours:
+            entry |= {"scale": ours["scale"], "data": ours["data"], "seeds": ours["seeds"]}
+        if row.best:
+            entry["best"] = True
+        table.append(entry)
+    return table
+
+
+def describe_run(seconds: float, precision: str | None) -> dict:
+    """On what a result was measured: time, precision of the training, hardware, package versions, commit."""
+    return {
+        "seconds": round(seconds, 1),
+        "precision": precision,
+        "hardware": hardware(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "commit": commit(),
+    }
+
+
+def hardware() -> str:
+    """Processor, cores that torch uses, and GPU, in words."""
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
+    text = f"{name}, {torch.get_num_threads()} threads"
+    return f"{torch.cuda.get_device_name()}, {text}" if torch.cuda.is_available() else text
+
+
+def commit() -> str | None:
+    """The checkout's commit, with "-dirty" where files differ from it; None outside a checkout."""
+    if root() is None:
+        return None
+    command = ["git", "-C", str(root()), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

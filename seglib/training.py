@@ -1,0 +1,412 @@
+"""One training loop for all reports: `fit` and `evaluate`, on a CPU, a GPU or several processes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object, set_seed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from .data.common import hash_seed
+from .files import write_whole
+from .metrics import BinaryMetrics
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+PRECISIONS = ("auto", "float32", "bf16", "fp16")
+HIGHER_IS_BETTER = {"loss": False, "bce": False}  # every other metric is better when higher
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became infinite or not a number."""
+
+
+class History(list):
+    """One dict per epoch: `epoch` (from 1), `seconds` since the start, `learning_rate`, `loss`, and the validation
+    metrics with `val_` before their names. `best` is the row of the weights that were kept."""
+
+    best: dict
+
+    def column(self, name: str) -> list:
+        return [row[name] for row in self]
+
+    def seconds_to(self, metric: str, value: float) -> float | None:
+        """Seconds until `metric` first reached `value`, or None where it never did."""
+        return next((row["seconds"] for row in self if row[metric] >= value), None)
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    train: Dataset,
+    validation: Dataset,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    optimizer: str = "adam",
+    weight_decay: float = 0.0,
+    schedule: str = "constant",
+    plateau_patience: int = 5,
+    monitor: str = "iou",
+    patience: int | None = None,
+    precision: str = "float32",
+    channels_last: bool = False,
+    workers: int = 0,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    settings: Mapping | None = None,
+    on_epoch: Callable[[dict], None] | None = None,
+) -> History:
+    """Trains `model` in place and leaves in it the weights of its best epoch.
+
+    On one CPU the same arguments give the same weights, also when the run was killed and taken up again.
+
+    Args:
+        model: maps images to logits.
+        loss: maps logits and target to a scalar.
+        train, validation: items are (image, target); `train.set_epoch(epoch)` is called before each epoch.
+        epochs: most epochs to train, at least 1.
+        batch_size: images a step and process.
+        learning_rate: of the optimizer; with "one-cycle", the cycle's highest.
+        optimizer: "adam" or "adamw".
+        schedule: "constant"; "plateau" (a tenth after `plateau_patience` epochs without a lower validation loss);
+            "one-cycle" (Smith and Topin 2017, arXiv 1708.07120), a step at a time.
+        monitor: the validation metric by which the best epoch is chosen: "loss" or a key of `BinaryMetrics.compute`.
+        patience: epochs without a better `monitor` after which training stops; None: never.
+        precision: "float32", "bf16", "fp16", or "auto": bf16 where the hardware multiplies matrices in it.
+        channels_last: keep tensors in NHWC order, which convolutions on CPUs and tensor cores prefer.
+        workers: processes that load data; 0 loads in this one.
+        seed: of shuffling and of everything random in the model.
+        folder: where checkpoints go after each epoch, and from where a run that was cut off is taken up again.
+        settings: what makes the run what it is; a checkpoint made with others is refused.
+        on_epoch: called with each new row of the history.
+
+    Raises:
+        NonFiniteLoss: names the epoch and the step.
+        ValueError: an option that does not exist, or checkpoints of a run with other settings.
+    """
+    check_options(optimizer=(optimizer, OPTIMIZERS), precision=(precision, PRECISIONS), schedule=(schedule, SCHEDULES))
+    accelerator = make_accelerator(precision, data_seed=hash_seed(seed))
+    set_seed(hash_seed(seed, accelerator.process_index))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model.to(accelerator.device, memory_format=layout)
+    train_loader = make_loader(train, batch_size, workers, shuffle=True)
+    validation_loader = make_loader(validation, 2 * batch_size, workers)
+    optimizer_ = OPTIMIZERS[optimizer](
+        model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
+    )
+    network, optimizer_, train_loader, validation_loader = accelerator.prepare(
+        model, optimizer_, train_loader, validation_loader
+    )
+    scheduler = SCHEDULES[schedule](optimizer_.optimizer, learning_rate, epochs * len(train_loader), plateau_patience)
+    state = TrainingState(accelerator, model, optimizer_, scheduler)
+    checkpoints = Checkpoints(folder, settings, accelerator) if folder else None
+    if checkpoints:
+        checkpoints.restore(state)
+
+    history = state.history
+    before = history[-1]["seconds"] if history else 0.0
+    start = time.perf_counter()
+    for epoch in range(len(history), epochs):
+        if patience is not None and history and epoch - history.best["epoch"] >= patience:
+            break
+        if hasattr(train, "set_epoch"):
+            train.set_epoch(epoch)
+        train_loader.set_epoch(epoch)
+        rate = optimizer_.param_groups[0]["lr"]
+        train_loss = _train_epoch(accelerator, network, loss, train_loader, optimizer_, scheduler, layout, epoch)
+        metrics = _validate(accelerator, network, validation_loader, layout, loss)
+        if schedule == "plateau":
+            scheduler.step(metrics["loss"])
+        row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start, "learning_rate": rate}
+        row |= {"loss": train_loss} | {f"val_{name}": value for name, value in metrics.items() if name != "images"}
+        state.add(row, f"val_{monitor}", HIGHER_IS_BETTER.get(monitor, True))
+        if checkpoints:
+            checkpoints.save(state)
+        if accelerator.is_main_process and on_epoch:
+            on_epoch(row)
+    model.load_state_dict(state.best_weights)
+    unwrap(accelerator, model)
+    return history
+
+
+def evaluate(
+    model: nn.Module, data: Dataset, *, batch_size: int = 64, precision: str = "float32", workers: int = 0
+) -> dict[str, float]:
+    """The metrics of `BinaryMetrics` over a data set, shared out over all processes; the same on each of them."""
+    accelerator = make_accelerator(precision)
+    network, loader = accelerator.prepare(
+        model.to(memory_format=torch.channels_last), make_loader(data, batch_size, workers)
+    )
+    metrics = _validate(accelerator, network, loader, torch.channels_last)
+    unwrap(accelerator, model)
+    return metrics
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """Probabilities σ(logits) for images (N, C, H, W), in evaluation mode, on the model's device: (N, 1, H, W)."""
+    model.eval()
+    device = next(model.parameters()).device
+    return torch.cat([torch.sigmoid(model(batch.to(device))).cpu() for batch in images.split(64)])
+
+
+def _train_epoch(accelerator, network, loss, loader, optimizer, scheduler, layout, epoch) -> float:
+    """One pass over the training data; returns the mean loss of its steps."""
+    network.train()
+    losses = []
+    with progress_bar(len(loader), f"epoch {epoch + 1}", accelerator.is_main_process) as bar:
+        for step, (image, target) in enumerate(loader):
+            logits = network(image.to(memory_format=layout))
+            batch_loss = loss(logits, target)
+            optimizer.zero_grad()
+            accelerator.backward(batch_loss)
+            optimizer.step()
+            if isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
+                scheduler.step()
+            losses.append(batch_loss.detach())
+            bar.update()
+            # Looking at a loss makes the program wait for an accelerator, so it is done now and then.
+            if step % 50 == 49 or step + 1 == len(loader):
+                _check_finite(losses, epoch, optimizer.param_groups[0]["lr"])
+    return accelerator.reduce(torch.stack(losses).mean(), "mean").item()
+
+
+def _check_finite(losses: list[Tensor], epoch: int, learning_rate: float) -> None:
+    finite = torch.isfinite(torch.stack(losses))
+    if not finite.all():
+        step = int((~finite).nonzero()[0]) + 1
+        raise NonFiniteLoss(
+            f"the loss is {losses[step - 1].item()} at epoch {epoch + 1}, step {step} (learning rate {learning_rate:g}); "
+            "try a tenth of the learning rate, precision float32 instead of fp16, and look for images or masks "
+            "with NaN or values outside [0, 1]"
+        )
+
+
+@torch.no_grad()
+def _validate(accelerator, network, loader, layout, loss=None) -> dict[str, float]:
+    network.eval()
+    metrics = BinaryMetrics()
+    loss_sum = 0.0
+    for image, target in loader:
+        logits = network(image.to(memory_format=layout))
+        counts = BinaryMetrics.count(logits, target)
+        if loss is not None:
+            # One loss per image, so that batches of any size and any number of processes give the same mean.
+            image_losses = torch.stack([loss(*pair) for pair in zip(logits[:, None], target[:, None])])
+            counts = torch.cat([counts, image_losses[:, None]], dim=1)
+        # Processes are given whole batches and repeat some images to have enough; gathering drops the repeats.
+        counts = accelerator.gather_for_metrics(counts)
+        metrics.update(counts[:, :5])
+        loss_sum = loss_sum + counts[:, 5:].sum()
+    result = metrics.compute()
+    return result if loss is None else {"loss": float(loss_sum) / result["images"]} | result
+
+
+class TrainingState:
+    """All that changes while a network trains: what a checkpoint must hold to go on as if nothing had happened."""
+
+    def __init__(self, accelerator, model, optimizer, scheduler):
+        self.accelerator, self.model, self.optimizer, self.scheduler = accelerator, model, optimizer, scheduler
+        self.history, self.best_weights = History(), None
+
+    def add(self, row: dict, monitor: str, higher: bool) -> None:
+        """Adds an epoch's row, and keeps the weights where they are the best so far."""
+        if monitor not in row:
+            raise ValueError(f"monitor: expected one of {', '.join(n for n in row if n[:4] == 'val_')}; got {monitor}")
+        self.history.append(row)
+        if self.best_weights is None or (row[monitor] - self.history.best[monitor]) * (1 if higher else -1) > 0:
+            self.history.best = row
+            self.best_weights = copy.deepcopy(self.model.state_dict())
+
+    def state_dict(self) -> dict:
+        scaler = self.accelerator.scaler
+        return {
+            "model": self.model.state_dict(),
+            "best_weights": self.best_weights,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": scaler.state_dict() if scaler else None,
+            "history": list(self.history),
+            "best": self.history.best,
+            "random": gather_object([random_state()]),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.best_weights = state["best_weights"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.history.extend(state["history"])
+        self.history.best = state["best"]
+        restore_random_state(state["random"][self.accelerator.process_index % len(state["random"])])
+
+
+class Checkpoints:
+    """The two newest checkpoints of a run, in a folder; the older one serves where the newer one is damaged."""
+
+    def __init__(self, folder: str | Path, settings: Mapping | None, accelerator: Accelerator):
+        self.folder, self.accelerator = Path(folder), accelerator
+        self.settings = json.dumps(settings, sort_keys=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, state: TrainingState) -> None:
+        content = state.state_dict() | {"settings": self.settings}  # all processes take part in gathering it
+        if self.accelerator.is_main_process:
+            write_whole(
+                self.folder / f"epoch-{len(state.history):04d}.pt", lambda file: torch.save(content, file), "checkpoint"
+            )
+            for old in self.paths()[:-2]:
+                old.unlink()
+
+    def paths(self) -> list[Path]:
+        return sorted(self.folder.glob("epoch-*.pt"))
+
+    def restore(self, state: TrainingState) -> None:
+        """Loads the newest checkpoint that is whole; none: leaves `state` as it is."""
+        for path in reversed(self.paths()):
+            try:
+                content = load_checkpoint(path)
+            except DamagedCheckpoint as error:
+                self.accelerator.print(f"{error}; going back to the one before it")
+                continue
+            if content["settings"] != self.settings:
+                raise ValueError(
+                    f"{path} belongs to a run with other settings ({_difference(content['settings'], self.settings)}); "
+                    "give another folder, or remove this one to start again"
+                )
+            state.load_state_dict(content)
+            return
+
+
+class DamagedCheckpoint(RuntimeError):
+    """A checkpoint that cannot be read whole."""
+
+
+def load_checkpoint(path: Path) -> dict:
+    """Reads a checkpoint, after comparing every part of the file with its checksum (torch.load does not)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+        if bad is not None:
+            raise DamagedCheckpoint(f"{path} is damaged: wrong checksum in {bad}")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
+        if isinstance(error, DamagedCheckpoint):
+            raise
+        raise DamagedCheckpoint(f"{path} is damaged: {error}") from error
+
+
+def random_state() -> dict:
+    """The state of every random generator in use, of types that torch.load takes with weights_only."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: dict) -> None:
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def make_accelerator(precision: str = "float32", data_seed: int = 0) -> Accelerator:
+    """An Accelerator for `precision`; the devices are those that `accelerate launch` or the machine gives."""
+    precision = resolve_precision(precision)
+    # accelerate keeps the first precision for the whole process and refuses another; a notebook trains with several.
+    AcceleratorState._reset_state()
+    return Accelerator(
+        mixed_precision="no" if precision == "float32" else precision,
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=data_seed),
+    )
+
+
+def resolve_precision(precision: str) -> str:
+    """What "auto" means here: bf16 where the GPU, or without one the CPU, has matrix units for it, else float32."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        fast_bf16 = torch.cuda.get_device_capability() >= (8, 0)
+    else:
+        fast_bf16 = torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bf16" if fast_bf16 else "float32"
+
+
+def unwrap(accelerator: Accelerator, model: nn.Module) -> None:
+    """Takes accelerate's mixed-precision wrapper off the model again, so that it is the caller's own."""
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    accelerator.free_memory()
+    model.__dict__.pop("_is_accelerate_prepared", None)
+
+
+def make_loader(data: Dataset, batch_size: int, workers: int, shuffle: bool = False) -> DataLoader:
+    return DataLoader(
+        data,
+        batch_size,
+        shuffle=shuffle,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def progress_bar(total: int, name: str, main_process: bool = True) -> tqdm:
+    """A bar for a terminal or a notebook that goes when it is full; nothing in a log or on further processes."""
+    watched = sys.stdout.isatty() or "ipykernel" in sys.modules
+    return tqdm(total=total, desc=name, leave=False, disable=not (watched and main_process), file=sys.stdout)
+
+
+def _constant(optimizer, rate, steps, patience):
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def _plateau(optimizer, rate, steps, patience):
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=patience)
+
+
+def _one_cycle(optimizer, rate, steps, patience):
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+
+
+SCHEDULES = {"constant": _constant, "plateau": _plateau, "one-cycle": _one_cycle}
+
+
+def check_options(**options) -> None:
+    for name, (value, known) in options.items():
+        if value not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
+
+
+def _difference(one: str, other: str) -> str:
+    """Names the settings that differ between two JSON texts."""
+
+    def flat(value, prefix="") -> dict:
+        if not isinstance(value, dict):
+            return {prefix.rstrip("."): value}
+        return {k: v for key, item in value.items() for k, v in flat(item, f"{prefix}{key}.").items()}
+
+    one, other = flat(json.loads(one)), flat(json.loads(other))
+    changed = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+    return ", ".join(f"{key}: {one.get(key)} there, {other.get(key)} here" for key in changed)

@@ -1,0 +1,61 @@
+"""Weights of networks as safetensors files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from .files import shipped, write_whole
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message says why."""
+
+
+def save(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a model's weights, whole or not at all, with a few words about them."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_whole(path, lambda file: file.write(to_bytes(tensors, dict(metadata or {}))), "weights")
+
+
+def load(model: nn.Module, path: str | Path) -> None:
+    """Puts the weights of a file into `model`; half-precision ones are widened.
+
+    Raises:
+        WeightsError: no such file, not a safetensors file, or the weights of another network.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: expected a safetensors file of weights: {error}") from None
+    expected = model.state_dict()
+    for name in expected.keys() | tensors.keys():
+        if name not in tensors or name not in expected or tensors[name].shape != expected[name].shape:
+            wanted, found = (tuple(t[name].shape) if name in t else "nothing" for t in (expected, tensors))
+            raise WeightsError(
+                f"{path} holds the weights of another network: {name} should be {wanted}, the file has {found}"
+            )
+    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+
+
+def shipped_weights(report: str, row: str) -> list[Path]:
+    """The weights that come with the course for a row: one file, or one a fold.
+
+    Raises:
+        WeightsError: there are none.
+    """
+    folder = shipped("weights") / report
+    files = [folder / f"{row}.safetensors"] if (folder / f"{row}.safetensors").is_file() else []
+    files = files or sorted(folder.glob(f"{row}.fold*.safetensors"))
+    if not files:
+        raise WeightsError(
+            f"no weights for row {row!r} of {report!r} come with the course; "
+            f"train them with `python -m seglib run {report} {row}` and name the file with --weights"
+        )
+    return files
