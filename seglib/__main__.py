@@ -1,4 +1,4 @@
-"""The command line: python -m seglib rows | run | predict | notebooks."""
+"""The command line: python -m seglib rows, run, predict, notebooks, reproduce, address."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     notebooks.add_argument("--out", default="_build")
     notebooks.add_argument("--in-place", action="store_true", help="keep the outputs in the notebooks themselves")
 
+    reproduce = commands.add_parser("reproduce", help="run every row that has no result yet")
+    reproduce.add_argument("reports", nargs="*", help="reports (default: all)")
+    reproduce.add_argument("--scale", choices=SCALES, default="full")
+    reproduce.add_argument("--seed", type=int, default=0)
+
+    address = commands.add_parser("address", help="write the repository's address into badges and set-up cells")
+    address.add_argument("url", metavar="https://github.com/OWNER/REPOSITORY")
+
     options = parser.parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
@@ -61,10 +69,7 @@ def _rows(options) -> int:
 
 def _run(options) -> int:
     from . import experiment
-
-    def show(row: dict) -> None:
-        numbers = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "val_loss", "val_iou", "val_dice"))
-        print(f"epoch {row['epoch']}  {row['seconds']:.0f} s  {numbers}  learning rate {row['learning_rate']:.2g}", flush=True)
+    from .notebook import print_epoch
 
     outcome = experiment.run(
         options.report,
@@ -75,7 +80,7 @@ def _run(options) -> int:
         overrides=dict(map(parse_override, options.set)),
         out=options.out,
         fresh=options.fresh,
-        on_epoch=show,
+        on_epoch=print_epoch,
     )
     print("  ".join(f"{name} {value:.4f}" for name, value in outcome.result["metrics"].items()))
     print(f"written to {outcome.path}")
@@ -95,7 +100,36 @@ def _notebooks(options) -> int:
     return run_notebooks(options.paths, options.out, in_place=options.in_place)
 
 
-COMMANDS = {"rows": _rows, "run": _run, "predict": _predict, "notebooks": _notebooks}
+def _reproduce(options) -> int:
+    from . import experiment, results
+    from .config import row_names
+    from .notebook import print_epoch
+
+    for report in options.reports or reports():
+        for row in row_names(report):
+            if results.result_path(report, row, options.scale, options.seed, {}).is_file():
+                print(f"{report} {row}: done already")
+                continue
+            print(f"{report} {row}: {options.scale} scale, seed {options.seed}", flush=True)
+            experiment.run(report, row, scale=options.scale, seed=options.seed, on_epoch=print_epoch)
+    return 0
+
+
+def _address(options) -> int:
+    from .notebook import set_address
+
+    print("changed: " + (", ".join(path.name for path in set_address(options.url)) or "nothing"))
+    return 0
+
+
+COMMANDS = {
+    "rows": _rows,
+    "run": _run,
+    "predict": _predict,
+    "notebooks": _notebooks,
+    "reproduce": _reproduce,
+    "address": _address,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -126,7 +126,7 @@ def run(
         report, name: which row.
         scale: "quick" or "full".
         seed: of data, weights, shuffling and augmentation.
-        data: folder with the real data; the denoising report generates its own and takes none.
+        data: folder with the real data sets; default: the environment variable SEGLIB_DATA, where it is set.
         overrides: changes to the row, such as {"training.epochs": 3}; the result file says so and is not counted as
             the row's own.
         out: folder of the result files; default: `results` in the checkout, or in the working folder. Checkpoints
@@ -139,13 +139,14 @@ def run(
         OSError: results cannot be written there, before any work is done.
     """
     row = load_row(report, name, scale, overrides)
-    if data is not None:
-        raise ConfigError(f"--data: the {report} report generates its data and reads none, got {str(data)!r}")
+    folder = data or os.environ.get("SEGLIB_DATA")
+    if folder and not Path(folder).is_dir():
+        raise ConfigError(f"expected a folder with the real data sets, got {str(folder)!r} (--data or SEGLIB_DATA)")
     path = results.result_path(report, name, scale, seed, overrides or {}, out)
-    folder = path.parents[2] / "runs" / report / path.stem
+    checkpoints = path.parents[2] / "runs" / report / path.stem
     if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    for place in (path.parent, folder):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    for place in (path.parent, checkpoints):
         check_writable(place)
     start = time.perf_counter()
     splits = make_data(row, seed)
@@ -153,10 +154,11 @@ def run(
     if row.baseline is not None:
         metrics, chosen = run_baseline(row, splits)
     else:
-        model, history = train(row, seed, splits, folder=folder, settings=row.recipe() | {"seed": seed}, on_epoch=on_epoch)
+        model, history = train(row, seed, splits, folder=checkpoints, settings=row.recipe() | {"seed": seed}, on_epoch=on_epoch)
         metrics, chosen = evaluate(model, splits.validation), {"best_epoch": history.best["epoch"]}
+        metrics |= evaluate_on_silhouettes(model, row, seed, folder)
         if PartialState().is_main_process:
-            weights.save(model, folder / "best.safetensors", {"report": report, "row": name, "scale": scale})
+            weights.save(model, checkpoints / "best.safetensors", {"report": report, "row": name, "scale": scale})
     images = metrics.pop("images")
     result = {
         "report": report,
@@ -194,6 +196,17 @@ def run_baseline(row: Row, data: Splits) -> tuple[dict, dict]:
     computed = metrics.compute()
     del computed["bce"]  # a hard mask has no probabilities
     return computed, {"strength": strength, "tuned_on": f"the first {TUNING_IMAGES} training pairs"}
+
+
+def evaluate_on_silhouettes(model: nn.Module, row: Row, seed: int, folder: str | Path | None) -> dict[str, float]:
+    """Mean IoU over at least 200 noisy pictures of each set of real silhouettes: iou_horse, iou_scribbles, iou_faces."""
+    noise = shapes.Noise(**row.data.noise.model_dump())
+    found = {}
+    for name, masks in shapes.silhouettes(row.data.size, folder).items():
+        masks = np.tile(masks, (-(-200 // len(masks)), 1, 1))
+        images = shapes.degrade(masks, noise, np.random.default_rng([seed, len(masks)]))
+        found[f"iou_{name}"] = evaluate(model, SegmentationDataset(images, masks))["iou"]
+    return found
 
 
 def check_writable(folder: Path) -> None:

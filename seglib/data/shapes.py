@@ -7,9 +7,12 @@ so the same seed gives the same bytes on any machine.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
+import skimage.data
+from PIL import Image
 
 from .common import SegmentationDataset
 
@@ -170,6 +173,44 @@ def make_pairs(count: int, size: int, seed: int, noise: Noise = Noise()) -> tupl
     rng = np.random.default_rng(seed)
     masks = draw_masks(count, size, rng)
     return degrade(masks, noise, rng), masks
+
+
+def silhouettes(size: int, folder: str | Path | None = None) -> dict[str, np.ndarray]:
+    """Masks of real things, to see what a network that was trained on circles and polygons makes of them.
+
+    Each mask is padded to a square and reduced to `size` × `size` pixels.
+
+    Args:
+        size: height and width, in pixels.
+        folder: with the real data sets, or None.
+
+    Returns:
+        uint8 arrays (N, size, size) of 0 and 1 by name: always `horse` (scikit-image's, in its eight flips and
+        turns), and where `folder` has them `scribbles` (the objects of the scribble challenge) and `faces` (the face
+        masks of MFSD).
+    """
+    horse = ~skimage.data.horse()
+    found = {"horse": [np.rot90(flipped, turns) for flipped in (horse, horse[:, ::-1]) for turns in range(4)]}
+    if folder is not None:
+        found["scribbles"] = [
+            np.asarray(Image.open(path)) == 1 for path in sorted(Path(folder).glob("scribbles/train/ground_truth/*.png"))
+        ]
+        found["faces"] = [
+            np.asarray(Image.open(path).convert("L")) > 127
+            for path in sorted(Path(folder).glob("mfsd/MSFD/1/face_crop_segmentation/*.jpg"))
+        ]
+    return {name: np.stack([_square(mask, size) for mask in masks]) for name, masks in found.items() if masks}
+
+
+def _square(mask: np.ndarray, size: int) -> np.ndarray:
+    """A mask padded to a square with background and resized by nearest neighbour."""
+    height, width = mask.shape
+    top, left = (max(height, width) - height) // 2, (max(height, width) - width) // 2
+    square = np.pad(
+        mask.astype(np.uint8),
+        ((top, max(height, width) - height - top), (left, max(height, width) - width - left)),
+    )
+    return cv2.resize(square, (size, size), interpolation=cv2.INTER_NEAREST)
 
 
 class ProgressiveNoise(SegmentationDataset):

@@ -1,0 +1,40 @@
+# make notebooks   run every notebook on the embedded data, as notebook and as HTML, into _build/
+# make test        lint, unit tests, and every stored notebook output compared with a new one
+# make lab         open JupyterLab on the notebooks
+# make reproduce   run every row of every report at full scale; cut off, it goes on where it stopped
+# make address URL=https://github.com/OWNER/REPOSITORY   after the repository got an address
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: notebooks test lab reproduce address
+
+notebooks: $(INSTALLED)
+	@$(BIN)/python -m seglib notebooks --out _build
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval notebooks $(wildcard reduce_dataset.ipynb)
+
+lab: $(INSTALLED)
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+reproduce: $(INSTALLED)
+	@$(BIN)/python -m seglib reproduce
+
+address: $(INSTALLED)
+	@$(BIN)/python -m seglib address "$(URL)"
+
+# The environment, made once and made anew when what it must hold has changed.
+$(INSTALLED): requirements.txt constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "This needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is not there. Name yours: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("This needs Python 3.11, 3.12 or 3.13; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV) (once; several GB with PyTorch)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements.txt -e .
+	@touch $@

@@ -1,0 +1,183 @@
+"""What only a notebook needs: its set-up, a look at source code, Markdown tables; and running all notebooks."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+from . import results
+from .config import SCALES, ConfigError, reports
+from .files import root, write_whole
+
+
+def setup() -> str:
+    """Prepares a notebook and returns its scale: `quick`, unless the variable SEGLIB_SCALE says `full`.
+
+    Raises:
+        ConfigError: SEGLIB_SCALE is neither.
+    """
+    from matplotlib import pyplot as plt
+
+    scale = os.environ.get("SEGLIB_SCALE", "quick")
+    if scale not in SCALES:
+        raise ConfigError(f"SEGLIB_SCALE: expected {' or '.join(SCALES)}, got {scale!r}")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    plt.rcParams.update({"figure.dpi": 100, "font.size": 10, "axes.titlesize": 11, "figure.facecolor": "white"})
+    print(f"scale: {scale}")
+    return scale
+
+
+def show_source(*objects) -> None:
+    """Shows the source of functions and classes, just as the package runs it."""
+    markdown("\n".join(f"```python\n{inspect.getsource(thing).rstrip()}\n```" for thing in objects))
+
+
+def markdown(text: str) -> None:
+    """Shows Markdown text."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))
+
+
+def table(rows: Sequence[Mapping]) -> None:
+    """Shows a list of dicts with the same keys as a table."""
+    heads = list(rows[0])
+    lines = ["| " + " | ".join(map(str, heads)) + " |", "|---" * len(heads) + "|"]
+    lines += ["| " + " | ".join(str(row[head]) for head in heads) + " |" for row in rows]
+    markdown("\n".join(lines))
+
+
+def print_epoch(row: Mapping) -> None:
+    """One line about an epoch, for `fit`'s `on_epoch`."""
+    numbers = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "val_loss", "val_iou", "val_dice"))
+    print(f"epoch {row['epoch']}  {row['seconds']:.0f} s  {numbers}  learning rate {row['learning_rate']:.2g}", flush=True)
+
+
+def all_notebooks(folder: Path) -> list[Path]:
+    """The course's notebooks, in order, without the solutions."""
+    return sorted(folder.glob("notebooks/*.ipynb")) + sorted(folder.glob("reduce_dataset.ipynb"))
+
+
+def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool = False) -> int:
+    """Runs notebooks top to bottom, each in a process of its own, and prints time, memory and the scoreboard.
+
+    Each becomes an executed notebook and an HTML page in `out`; `in_place` also keeps the outputs in the notebook.
+    A notebook that fails is named with its error, and the others are run all the same.
+
+    Returns:
+        How many failed.
+    """
+    paths = [Path(path) for path in paths] or all_notebooks(root() or Path.cwd())
+    if not paths:
+        raise FileNotFoundError(f"no notebooks below {root() or Path.cwd()}: run this in the course's folder")
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"no such notebook: {', '.join(missing)}")
+    out = Path(out)
+    records, failed = {}, 0
+    for path in paths:
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "seglib.notebook", str(path), str(out), "in-place" if in_place else ""]
+        process = subprocess.Popen(command)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        memory = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
+        failed += status != 0
+        print(f"{path.name}: {'FAILED' if status else 'done'} in {seconds:.0f} s, peak memory {memory:.0f} MB", flush=True)
+        records[path.name] = {"seconds": round(seconds), "peak_memory_mb": round(memory), "passed": status == 0}
+    record = {"notebooks": records, "hardware": results.hardware()}
+    write_whole(out / "notebooks.json", lambda file: file.write(json.dumps(record, indent=1).encode()), "record")
+    print()
+    for report in reports():
+        print(f"{report}\n{results.scoreboard(report)}\n")
+    print(f"The executed notebooks and their HTML pages are in {out.resolve()}")
+    return failed
+
+
+def execute(path: Path, out: Path, in_place: bool) -> None:
+    """Runs one notebook with the files of its own folder, and writes it as notebook and as HTML.
+
+    Raises:
+        SystemExit: a cell failed; the message names it and the error.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(path, as_version=4)
+    cells = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    line = "\r" if sys.stdout.isatty() else "\n"
+
+    def progress(cell, cell_index) -> None:
+        if cell_index in cells:
+            print(f"{path.name}: cell {cells.index(cell_index) + 1} of {len(cells)}", end=line, flush=True)
+
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent.resolve())}},
+        coalesce_streams=True,
+        on_cell_start=progress if sys.stdout.isatty() else None,
+    )
+    error = None
+    try:
+        client.execute()
+    except CellExecutionError as failure:
+        error = failure
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # time stamps, different in every run
+    # The kernel's Python version is this machine's, not the notebook's.
+    notebook.metadata["language_info"] = {"name": "python"}
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    text = nbformat.writes(notebook) + "\n"
+    targets = [out / path.name] + ([path] if in_place and error is None else [])
+    for target in targets:
+        write_whole(target, lambda file: file.write(text.encode()), "notebook")
+    write_whole(out / path.with_suffix(".html").name, lambda file: file.write(page.encode()), "page")
+    if error is not None:
+        raise SystemExit(f"{path.name}: a cell failed with {error.ename}: {error.evalue}")
+
+
+def set_address(url: str) -> list[Path]:
+    """Writes the repository's address, https://github.com/OWNER/REPOSITORY, into pyproject.toml and every notebook.
+
+    Returns:
+        The files that changed.
+
+    Raises:
+        ValueError: another kind of address.
+    """
+    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", url):
+        raise ValueError(f"expected an address like https://github.com/OWNER/REPOSITORY, got {url!r}")
+    folder = root()
+    old, new = address(), url.removeprefix("https://github.com/")
+    changed = []
+    for path in [folder / "pyproject.toml", folder / "README.md", *all_notebooks(folder)]:
+        text = path.read_text(encoding="utf-8")
+        if old in text:
+            write_whole(path, lambda file, t=text: file.write(t.replace(old, new).encode()), "address")
+            changed.append(path)
+    return changed
+
+
+def address() -> str:
+    """OWNER/REPOSITORY as pyproject.toml has it."""
+    import tomllib
+
+    urls = tomllib.loads((root() / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+    return urls["Repository"].removeprefix("https://github.com/")
+
+
+if __name__ == "__main__":
+    execute(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "in-place")
