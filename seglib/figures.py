@@ -150,22 +150,37 @@ def uncertainty(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, s
     return figure
 
 
-def bars(values: Mapping[str, float], spreads: Mapping[str, float], *, xlabel: str, lines: Mapping[str, float] = {}) -> Figure:
-    """Horizontal bars from best to worst with their spread, and named vertical lines."""
+def dots(
+    values: Mapping[str, float], spreads: Mapping[str, float], *, xlabel: str, lines: Mapping[str, float] | None = None
+) -> Figure:
+    """A dot for each value, from best to worst, with its spread where that is not 0; `lines` are named marks."""
     names = sorted(values, key=values.get)
-    figure, axis = plt.subplots(figsize=(7.5, 0.34 * len(names) + 1), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 0.32 * len(names) + 1), layout="constrained")
     axis.errorbar(
-        [values[n] for n in names],
+        [values[name] for name in names],
         range(len(names)),
-        xerr=[spreads.get(n, 0) for n in names],
+        xerr=[spreads.get(name, 0) for name in names],
         fmt="o",
         color=BLUE,
         capsize=3,
     )
     axis.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
-    for (name, value), (colour, style, _) in zip(lines.items(), STYLES[1:]):
+    for (name, value), (colour, style, _) in zip((lines or {}).items(), STYLES[1:]):
         axis.axvline(value, color=colour, ls=style, label=name)
     axis.grid(alpha=0.3, axis="x")
     if lines:
-        axis.legend(frameon=False, loc="lower right")
+        axis.legend(frameon=False, loc="center right")
+    return figure
+
+
+def histogram(images: np.ndarray, truths: np.ndarray) -> Figure:
+    """Intensities of foreground and background pixels of 8-bit pictures, as shares of all pixels."""
+    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
+    bins = np.arange(0, 257, 4)
+    for name, value, colour in (("background", 0, BLUE), ("foreground", 1, ORANGE)):
+        intensities = images[truths == value]
+        weights = np.full(len(intensities), 1 / images.size)
+        axis.hist(intensities, bins, weights=weights, color=colour, alpha=0.6, label=name)
+    axis.set(xlabel="intensity (8 bit)", ylabel="share of all pixels", yscale="log")
+    axis.legend(frameon=False)
     return figure

@@ -62,6 +62,11 @@ def read(report: str, folder: str | Path | None = None) -> list[dict]:
     return found
 
 
+def read_record(name: str) -> dict:
+    """A file directly in `results/`, which a benchmark wrote."""
+    return json.loads((shipped("results") / name).read_text(encoding="utf-8"))
+
+
 def measured(results: Sequence[dict], row: str) -> dict | None:
     """What was measured for a row: mean and standard deviation over seeds, of the largest scale, real data first.
 
