@@ -8,6 +8,7 @@ includes validation after each epoch. Written to results/time_to_quality.json.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from statistics import median
 
@@ -41,10 +42,8 @@ def seconds_to_quality(row, seed: int, data) -> float | None:
             reached = epoch["seconds"]
             raise Reached
 
-    try:
+    with contextlib.suppress(Reached):
         experiment.train(row, seed, data, on_epoch=stop)
-    except Reached:
-        pass
     return reached
 
 

@@ -19,7 +19,10 @@ FILTERS = {
     # Side of the window in pixels.
     "median": (cv2.medianBlur, (3, 5, 7, 9, 11)),
     # Weight of the total variation in Chambolle's (2004) functional: higher is smoother.
-    "total-variation": (lambda image, weight: denoise_tv_chambolle(image / 255, weight), (0.2, 0.4, 0.6, 0.8, 1.0, 1.4)),
+    "total-variation": (
+        lambda image, weight: denoise_tv_chambolle(image / 255, weight),
+        (0.2, 0.4, 0.6, 0.8, 1.0, 1.4),
+    ),
 }
 
 

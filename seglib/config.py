@@ -10,7 +10,6 @@ import difflib
 import types
 import typing
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -38,9 +37,7 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fractions = Annotated[tuple[Probability, Probability], AfterValidator(_ordered)]
-Lengths = Annotated[
-    tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_ordered)
-]
+Lengths = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_ordered)]
 
 
 class Noise(Strict):
@@ -148,7 +145,9 @@ def load_row(report: str, name: str, scale: Scale = "quick", overrides: typing.M
     if scale not in SCALES:
         raise ConfigError(f"scale: expected {' or '.join(SCALES)}, got {scale!r}{_nearest(scale, SCALES)}")
     if name not in content["rows"]:
-        raise ConfigError(f"{source}: no row {name!r}{_nearest(name, content['rows'])}; it has {', '.join(content['rows'])}")
+        raise ConfigError(
+            f"{source}: no row {name!r}{_nearest(name, content['rows'])}; it has {', '.join(content['rows'])}"
+        )
     row = dict(content["rows"][name] or {})
     own_scales = {key: row.pop(key, None) or {} for key in SCALES}
     defaults = content.get("defaults") or {}

@@ -40,7 +40,9 @@ def soft_iou_loss(solution: Callable) -> None:
     perfect = float(solution(sure, target))
     assert abs(perfect) < 1e-4, f"A perfect prediction should have a loss of 0, yours gives {perfect:.4f}."
     wrong = float(solution(-sure, target))
-    assert abs(wrong - 1) < 1e-4, f"A prediction that is wrong everywhere should have a loss of 1, yours gives {wrong:.4f}."
+    assert abs(wrong - 1) < 1e-4, (
+        f"A prediction that is wrong everywhere should have a loss of 1, yours gives {wrong:.4f}."
+    )
     half = float(solution(torch.zeros_like(sure), target))
     # p = 1/2 on four pixels, two of them foreground: 1 − 1 / (2 + 2 − 1).
     assert abs(half - 2 / 3) < 1e-4, (
@@ -71,8 +73,8 @@ def best_threshold(solution: Callable) -> None:
         assert 0 < answer < 1, f"A threshold is a probability between 0 and 1, yours is {answer}."
         reached = mean_iou(answer)
         assert reached >= best - 1e-9, (
-            f"Your threshold {answer:.2f} gives a mean IoU of {reached:.4f}; one of 0.05, 0.10 … 0.95 gives {best:.4f}. "
-            "Average the IoU over images, not over pixels, and count a pixel whose probability equals the cut as foreground."
+            f"Your threshold {answer:.2f} gives a mean IoU of {reached:.4f}; the best of 0.05 … 0.95 gives {best:.4f}. "
+            "Average the IoU over images, not over pixels; a pixel whose probability equals the cut is foreground."
         )
 
 

@@ -154,7 +154,9 @@ def run(
     if row.baseline is not None:
         metrics, chosen = run_baseline(row, splits)
     else:
-        model, history = train(row, seed, splits, folder=checkpoints, settings=row.recipe() | {"seed": seed}, on_epoch=on_epoch)
+        model, history = train(
+            row, seed, splits, folder=checkpoints, settings=row.recipe() | {"seed": seed}, on_epoch=on_epoch
+        )
         metrics, chosen = evaluate(model, splits.validation), {"best_epoch": history.best["epoch"]}
         metrics |= evaluate_on_silhouettes(model, row, seed, folder)
         if PartialState().is_main_process:
@@ -199,7 +201,7 @@ def run_baseline(row: Row, data: Splits) -> tuple[dict, dict]:
 
 
 def evaluate_on_silhouettes(model: nn.Module, row: Row, seed: int, folder: str | Path | None) -> dict[str, float]:
-    """Mean IoU over at least 200 noisy pictures of each set of real silhouettes: iou_horse, iou_scribbles, iou_faces."""
+    """Mean IoU over 200 or more noisy pictures of each set of real silhouettes: `iou_horse` and so on."""
     noise = shapes.Noise(**row.data.noise.model_dump())
     found = {}
     for name, masks in shapes.silhouettes(row.data.size, folder).items():

@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"
-STYLES = [(BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (RED, ":", "D"), (PURPLE, "-", "v"), (SKY, "--", "P")]
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+STYLES = [(BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (RED, ":", "D"), (PURPLE, "-", "v")]
 FALSE_POSITIVE, FALSE_NEGATIVE = ORANGE, BLUE
 
 
@@ -24,12 +24,12 @@ def curves(history: Sequence[Mapping], reported: Mapping[str, float] | None = No
     epochs = [row["epoch"] for row in history]
     for axis, name, label in zip(axes, ("loss", "iou", "dice"), ("loss", "IoU", "Dice")):
         if name == "loss":
-            axis.plot(epochs, [row["loss"] for row in history], color=ORANGE, ls="--", marker="s", ms=3, label="training")
-        axis.plot(
-            epochs, [row[f"val_{name}"] for row in history], color=BLUE, marker="o", ms=3, label="validation"
-        )
+            axis.plot(
+                epochs, [row["loss"] for row in history], color=ORANGE, ls="--", marker="s", ms=3, label="training"
+            )
+        axis.plot(epochs, [row[f"val_{name}"] for row in history], color=BLUE, marker="o", ms=3, label="validation")
         if reported and name in reported:
-            axis.axhline(reported[name], color=BLACK, ls=":", label=f"reported: {reported[name]}")
+            axis.axhline(reported[name], color="black", ls=":", label=f"reported: {reported[name]}")
         axis.set(xlabel="epoch", ylabel=label, title=label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
@@ -38,7 +38,7 @@ def curves(history: Sequence[Mapping], reported: Mapping[str, float] | None = No
 
 
 def error_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """An RGB picture (H, W, 3) of where a mask is wrong: hits white, misses blue, false alarms orange, the rest black."""
+    """An RGB picture (H, W, 3) of a mask's errors: hits white, misses blue, false alarms orange, the rest black."""
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
     picture = np.zeros((*truth.shape, 3))
     picture[prediction & truth] = 1
@@ -82,14 +82,20 @@ def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = ()
     """Rows of small grey pictures, each row named on the left; `titles` stand above the columns."""
     columns = max(map(len, rows.values()))
     figure, axes = plt.subplots(
-        len(rows), columns, figsize=(scale * columns + 0.6, scale * len(rows) + 0.2), layout="constrained", squeeze=False
+        len(rows),
+        columns,
+        figsize=(scale * columns + 0.6, scale * len(rows) + 0.2),
+        layout="constrained",
+        squeeze=False,
     )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
     for line, (name, pictures) in zip(axes, rows.items()):
         line[0].set_ylabel(name)
         for axis, picture in zip(line, pictures):
-            axis.imshow(picture, cmap="gray", interpolation="nearest", vmin=0, vmax=1 if picture.dtype == bool else None)
+            axis.imshow(
+                picture, cmap="gray", interpolation="nearest", vmin=0, vmax=1 if picture.dtype == bool else None
+            )
     for axis, title in zip(axes[0], titles):
         axis.set_title(title, fontsize=9)
     return figure
@@ -109,7 +115,9 @@ def lines(
     return axis.figure
 
 
-def robustness(sweeps: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]], trained: Mapping[str, tuple]) -> Figure:
+def robustness(
+    sweeps: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]], trained: Mapping[str, tuple]
+) -> Figure:
     """Mean IoU against the strength of each kind of noise; the range met in training is shaded."""
     figure, axes = plt.subplots(1, len(sweeps), figsize=(3.8 * len(sweeps), 3.4), sharey=True, layout="constrained")
     for axis, (label, (levels, series)) in zip(axes, sweeps.items()):
@@ -122,7 +130,7 @@ def robustness(sweeps: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence
 
 
 def reliability(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Reliability diagram: how often pixels of a predicted probability are foreground; each curve (predicted, observed)."""
+    """Reliability diagram: the share of foreground among pixels of a probability; curves are (predicted, observed)."""
     figure, axis = plt.subplots(figsize=(4.2, 4), layout="constrained")
     axis.plot([0, 1], [0, 1], color="grey", lw=1, label="perfect calibration")
     for (name, (predicted, observed)), (colour, style, marker) in zip(curves.items(), STYLES):

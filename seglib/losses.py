@@ -84,7 +84,9 @@ def weighted_sum(weights: Mapping[str, float]) -> Callable[[Tensor, Tensor], Ten
 def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both in the logits' precision, but at least float32; raises where they do not fit together."""
     if logits.shape != target.shape:
-        raise ValueError(f"expected logits and target of one shape, got {tuple(logits.shape)} and {tuple(target.shape)}")
+        raise ValueError(
+            f"expected logits and target of one shape, got {tuple(logits.shape)} and {tuple(target.shape)}"
+        )
     # On an accelerator this check would make every step wait for the device.
     if target.device.type == "cpu" and target.numel() and not 0 <= target.min() <= target.max() <= 1:
         raise ValueError(

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-
 from . import results
 from .config import SCALES, ConfigError, reports
 from .files import root, write_whole
@@ -58,8 +57,9 @@ def table(rows: Sequence[Mapping]) -> None:
 
 def print_epoch(row: Mapping) -> None:
     """One line about an epoch, for `fit`'s `on_epoch`."""
-    numbers = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "val_loss", "val_iou", "val_dice"))
-    print(f"epoch {row['epoch']}  {row['seconds']:.0f} s  {numbers}  learning rate {row['learning_rate']:.2g}", flush=True)
+    names = ("loss", "val_loss", "val_iou", "val_dice", "learning_rate")
+    numbers = "  ".join(f"{name} {row[name]:.4g}" for name in names)
+    print(f"epoch {row['epoch']}  {row['seconds']:.0f} s  {numbers}", flush=True)
 
 
 def all_notebooks(folder: Path) -> list[Path]:
@@ -92,7 +92,9 @@ def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool =
         seconds = time.perf_counter() - start
         memory = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
         failed += status != 0
-        print(f"{path.name}: {'FAILED' if status else 'done'} in {seconds:.0f} s, peak memory {memory:.0f} MB", flush=True)
+        print(
+            f"{path.name}: {'FAILED' if status else 'done'} in {seconds:.0f} s, peak memory {memory:.0f} MB", flush=True
+        )
         records[path.name] = {"seconds": round(seconds), "peak_memory_mb": round(memory), "passed": status == 0}
     record = {"notebooks": records, "hardware": results.hardware()}
     write_whole(out / "notebooks.json", lambda file: file.write(json.dumps(record, indent=1).encode()), "record")

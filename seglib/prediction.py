@@ -65,7 +65,9 @@ def read_images(path: Path, channels: int) -> Iterator[tuple[str, np.ndarray]]:
         except (OSError, ValueError, IndexError, EOFError) as error:
             raise ValueError(f"not a readable npz file ({error})") from None
         if stack.dtype != np.uint8 or stack.ndim != (3 if channels == 1 else 4):
-            raise ValueError(f"expected uint8 images (N, H, W{', C' if channels > 1 else ''}), got {stack.dtype} {stack.shape}")
+            raise ValueError(
+                f"expected uint8 images (N, H, W{', C' if channels > 1 else ''}), got {stack.dtype} {stack.shape}"
+            )
         yield from ((f"{path.stem}_{i:05d}", image) for i, image in enumerate(stack))
         return
     if not path.is_file():

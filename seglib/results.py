@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .config import SCALES, Row, load_row, load_rows
+from .config import SCALES, load_rows
 from .files import root, shipped, write_whole
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "albumentations", "accelerate", "scikit-image")

@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .data.common import hash_seed
 from .files import write_whole
@@ -105,9 +105,7 @@ def fit(
     model.to(accelerator.device, memory_format=layout)
     train_loader = make_loader(train, batch_size, workers, shuffle=True)
     validation_loader = make_loader(validation, 2 * batch_size, workers)
-    optimizer_ = OPTIMIZERS[optimizer](
-        model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
-    )
+    optimizer_ = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     network, optimizer_, train_loader, validation_loader = accelerator.prepare(
         model, optimizer_, train_loader, validation_loader
     )
@@ -190,9 +188,9 @@ def _check_finite(losses: list[Tensor], epoch: int, learning_rate: float) -> Non
     if not finite.all():
         step = int((~finite).nonzero()[0]) + 1
         raise NonFiniteLoss(
-            f"the loss is {losses[step - 1].item()} at epoch {epoch + 1}, step {step} (learning rate {learning_rate:g}); "
-            "try a tenth of the learning rate, precision float32 instead of fp16, and look for images or masks "
-            "with NaN or values outside [0, 1]"
+            f"the loss is {losses[step - 1].item()} at epoch {epoch + 1}, step {step} (learning rate "
+            f"{learning_rate:g}); try a tenth of the learning rate, precision float32 instead of fp16, and look for "
+            "images or masks with NaN or values outside [0, 1]"
         )
 
 
@@ -314,7 +312,7 @@ def load_checkpoint(path: Path) -> dict:
 
 def random_state() -> dict:
     """The state of every random generator in use, of types that torch.load takes with weights_only."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (some libraries still draw from it)
     return {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
@@ -326,7 +324,7 @@ def random_state() -> dict:
 def restore_random_state(state: dict) -> None:
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -374,8 +372,9 @@ def make_loader(data: Dataset, batch_size: int, workers: int, shuffle: bool = Fa
 
 def progress_bar(total: int, name: str, main_process: bool = True) -> tqdm:
     """A bar for a terminal or a notebook that goes when it is full; nothing in a log or on further processes."""
-    watched = sys.stdout.isatty() or "ipykernel" in sys.modules
-    return tqdm(total=total, desc=name, leave=False, disable=not (watched and main_process), file=sys.stdout)
+    in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
+    watched = main_process and (in_notebook or sys.stdout.isatty())
+    return tqdm(total=total, desc=name, leave=False, disable=not watched, file=sys.stdout)
 
 
 def _constant(optimizer, rate, steps, patience):

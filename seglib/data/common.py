@@ -16,7 +16,7 @@ cv2.setNumThreads(0)
 
 
 def flips_and_quarter_turns() -> A.Compose:
-    """Horizontal and vertical flips and rotations by 90°, 180° and 270°: the square's eight symmetries, equally often."""
+    """Horizontal and vertical flips and rotations by 90°, 180° and 270°: the eight symmetries of the square."""
     return A.Compose([A.D4(p=1)])
 
 

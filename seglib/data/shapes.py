@@ -193,7 +193,8 @@ def silhouettes(size: int, folder: str | Path | None = None) -> dict[str, np.nda
     found = {"horse": [np.rot90(flipped, turns) for flipped in (horse, horse[:, ::-1]) for turns in range(4)]}
     if folder is not None:
         found["scribbles"] = [
-            np.asarray(Image.open(path)) == 1 for path in sorted(Path(folder).glob("scribbles/train/ground_truth/*.png"))
+            np.asarray(Image.open(path)) == 1
+            for path in sorted(Path(folder).glob("scribbles/train/ground_truth/*.png"))
         ]
         found["faces"] = [
             np.asarray(Image.open(path).convert("L")) > 127
