@@ -13,7 +13,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .files import shipped
 
@@ -119,6 +119,13 @@ class Row(Strict):
     training: Training | None = None
     baseline: Baseline | None = None
 
+    @model_validator(mode="after")
+    def _network_or_baseline(self) -> Row:
+        given = [key for key in ("model", "loss", "training") if getattr(self, key) is not None]
+        if given if self.baseline else len(given) < 3:
+            raise ValueError(f"expected a baseline, or model, loss and training; got {given or 'none of them'}")
+        return self
+
     def recipe(self) -> dict[str, Any]:
         """What determines the result, as plain values: all but names, titles and reported numbers."""
         return self.model_dump(mode="json", exclude={"report", "name", "title", "reported", "best"})
@@ -148,15 +155,20 @@ def load_row(report: str, name: str, scale: Scale = "quick", overrides: typing.M
         raise ConfigError(
             f"{source}: no row {name!r}{_nearest(name, content['rows'])}; it has {', '.join(content['rows'])}"
         )
-    row = dict(content["rows"][name] or {})
-    own_scales = {key: row.pop(key, None) or {} for key in SCALES}
-    defaults = content.get("defaults") or {}
-    if "baseline" in row:
-        defaults = {"data": defaults.get("data")}  # a baseline has no network, nor a way to train it
-    scale_values = {k: v for k, v in ((content.get("scales") or {}).get(scale) or {}).items() if k in defaults}
+    place = f"{source}, row {name!r}"
+    row = dict(_mapping(content["rows"][name], place))
+    own_scales = {key: _mapping(row.pop(key, None), f"{place}: {key}") for key in SCALES}
+    defaults = _mapping(content.get("defaults"), f"{source}: defaults")
+    scales = _mapping(content.get("scales"), f"{source}: scales")
+    for key in scales:
+        if key not in SCALES:
+            raise ConfigError(f"{source}: unknown key 'scales.{key}'{_nearest(key, SCALES)}")
+    scale_values = _mapping(scales.get(scale), f"{source}: scales.{scale}")
+    if "baseline" in row:  # a baseline has no network, nor a way to train it
+        defaults, scale_values = ({k: v for k, v in layer.items() if k == "data"} for layer in (defaults, scale_values))
     merged: dict = {}
     for layer in (defaults, scale_values, row, own_scales[scale], _nested(overrides or {})):
-        _merge(merged, layer)
+        _merge(merged, layer, f"{place}: ")
     merged |= {"report": report, "name": name, "scale": scale}
     try:
         return Row.model_validate(merged)
@@ -174,7 +186,10 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set: expected key=value such as training.epochs=3, got {text!r}")
-    return key.strip(), yaml.safe_load(value)
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not valid YAML: {error}") from None
 
 
 @cache
@@ -195,12 +210,19 @@ def _read(report: str) -> dict:
     return content
 
 
-def _merge(into: dict, layer: dict) -> None:
+def _mapping(value: Any, place: str) -> dict:
+    """The mapping that should stand at a place of a file; nothing there is an empty one."""
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"{place}: expected a mapping, got {value!r}")
+    return value or {}
+
+
+def _merge(into: dict, layer: dict, place: str) -> None:
     """Puts `layer` on top of `into`, mapping by mapping."""
     for key, value in layer.items():
         if isinstance(value, dict):
-            into[key] = dict(into.get(key) or {})
-            _merge(into[key], value)
+            into[key] = dict(_mapping(into.get(key), f"{place}{key}"))
+            _merge(into[key], value, f"{place}{key}.")
         else:
             into[key] = value
 
@@ -213,6 +235,8 @@ def _nested(flat: typing.Mapping[str, Any]) -> dict:
         place = nested
         for part in path:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {key}: {part} is set to {place!r} as well")
         place[last] = value
     return nested
 
@@ -224,7 +248,7 @@ def _explain(error: ValidationError, source: str) -> str:
         path = mistake["loc"]
         key = ".".join(map(str, path))
         if mistake["type"] == "extra_forbidden":
-            known = _fields_at(path[:-1])
+            known = _fields_at(path[:-1]) + list(SCALES if len(path) == 1 else ())
             lines.append(f"{source}: unknown key {key!r}{_nearest(str(path[-1]), known)}; known: {', '.join(known)}")
         else:
             lines.append(f"{source}: {key}: {mistake['msg']}, got {mistake['input']!r}")

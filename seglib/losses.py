@@ -68,7 +68,7 @@ def weighted_sum(weights: Mapping[str, float]) -> Callable[[Tensor, Tensor], Ten
         ValueError: an unknown name, a negative weight, or none above 0.
     """
     unknown = weights.keys() - LOSSES.keys()
-    if unknown or min(weights.values(), default=0) < 0 or not any(weights.values()):
+    if unknown or not all(weight >= 0 for weight in weights.values()) or not any(weights.values()):
         raise ValueError(
             f"expected weights of at least 0, one of them above, for losses among {', '.join(LOSSES)}; "
             f"got {dict(weights)}"

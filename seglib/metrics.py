@@ -22,7 +22,7 @@ def iou(prediction, target) -> float:
     """
     prediction, target = _as_masks(prediction, target)
     union = np.count_nonzero(prediction | target)
-    return np.count_nonzero(prediction & target) / union if union else 1.0
+    return float(np.count_nonzero(prediction & target) / union) if union else 1.0
 
 
 def dice(prediction, target) -> float:
@@ -32,7 +32,7 @@ def dice(prediction, target) -> float:
     """
     prediction, target = _as_masks(prediction, target)
     total = np.count_nonzero(prediction) + np.count_nonzero(target)
-    return 2 * np.count_nonzero(prediction & target) / total if total else 1.0
+    return float(2 * np.count_nonzero(prediction & target) / total) if total else 1.0
 
 
 def pixel_accuracy(prediction, target) -> float:
@@ -59,6 +59,8 @@ class BinaryMetrics:
     Over several processes: give `update` what `count` returned, gathered from all of them, and every process holds
     the metrics of the whole set.
     """
+
+    NAMES = ("iou", "dice", "iou_pooled", "dice_pooled", "pixel_accuracy", "bce")
 
     def __init__(self):
         self.totals = 0  # becomes a tensor on the device of the first counts
@@ -99,7 +101,7 @@ class BinaryMetrics:
         Raises:
             ValueError: there were none.
         """
-        if isinstance(self.totals, int):
+        if isinstance(self.totals, int) or self.totals[0] == 0:
             raise ValueError("expected at least one image before compute(), got none")
         images, iou, dice, accuracy, bce, tp, fp, fn = self.totals.tolist()
         union = tp + fp + fn

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -37,10 +39,13 @@ def predict_files(
     for path in weight_files or weights.shipped_weights(row.report, row.name):
         models.append(make_model(row))
         weights.load(models[-1], path)
-    failed = []
+    failed, written = [], {}
     for path in map(Path, images):
         try:
             for stem, image in read_images(path, row.model.in_channels):
+                if stem in written:
+                    raise ValueError(f"its mask would replace that of {written[stem]}")
+                written[stem] = path
                 mask = (probability(models, image) >= 0.5).astype(np.uint8) * 255
                 encoded = cv2.imencode(".png", mask)[1]
                 write_whole(Path(out) / f"{stem}.png", lambda file, png=encoded: file.write(png), "mask")
@@ -62,9 +67,9 @@ def read_images(path: Path, channels: int) -> Iterator[tuple[str, np.ndarray]]:
         try:
             with np.load(path) as arrays:  # allow_pickle is off: an npz cannot run code here
                 stack = arrays["images"] if "images" in arrays else arrays[arrays.files[0]]
-        except (OSError, ValueError, IndexError, EOFError) as error:
+        except (OSError, ValueError, IndexError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"not a readable npz file ({error})") from None
-        if stack.dtype != np.uint8 or stack.ndim != (3 if channels == 1 else 4):
+        if stack.dtype != np.uint8 or stack.ndim != (3 if channels == 1 else 4) or 0 in stack.shape[1:]:
             raise ValueError(
                 f"expected uint8 images (N, H, W{', C' if channels > 1 else ''}), got {stack.dtype} {stack.shape}"
             )

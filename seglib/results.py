@@ -18,6 +18,7 @@ from .config import SCALES, load_rows
 from .files import root, shipped, write_whole
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "albumentations", "accelerate", "scikit-image")
+NEEDED = ("report", "row", "scale", "data", "seed", "overrides", "parameters", "metrics")
 # How many digits a metric is shown with, and what it is called; the rest of the names are in the glossary.
 LABELS = {
     "iou": "IoU",
@@ -55,6 +56,8 @@ def read(report: str, folder: str | Path | None = None) -> list[dict]:
     for path in sorted((Path(folder) if folder else shipped("results")).joinpath(report).glob("*.json")):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
+            if missing := [key for key in NEEDED if key not in result]:
+                raise KeyError(*missing)
             if not result["overrides"]:
                 found.append(result)
         except (ValueError, KeyError, TypeError) as error:
@@ -106,7 +109,7 @@ def scoreboard(report: str, metrics: Sequence[str] | None = None, scale: str | N
     lines = summary(report, scale)
     if metrics is None:
         metrics = list(dict.fromkeys(name for line in lines for name in line["row"].reported))
-    heads = [f"{LABELS[name]} {kind}" for name in metrics for kind in ("reported", "ours")]
+    heads = [f"{LABELS.get(name, name)} {kind}" for name in metrics for kind in ("reported", "ours")]
     table = [f"| row | {' | '.join(heads)} | scale, seeds |", "|---" * (len(heads) + 2) + "|"]
     for line in lines:
         row, ours = line["row"], line["measured"]

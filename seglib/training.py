@@ -99,6 +99,7 @@ def fit(
         ValueError: an option that does not exist, or checkpoints of a run with other settings.
     """
     check_options(optimizer=(optimizer, OPTIMIZERS), precision=(precision, PRECISIONS), schedule=(schedule, SCHEDULES))
+    check_options(monitor=(monitor, ("loss", *BinaryMetrics.NAMES)))
     accelerator = make_accelerator(precision, data_seed=hash_seed(seed))
     set_seed(hash_seed(seed, accelerator.process_index))
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -118,26 +119,28 @@ def fit(
     history = state.history
     before = history[-1]["seconds"] if history else 0.0
     start = time.perf_counter()
-    for epoch in range(len(history), epochs):
-        if patience is not None and history and epoch - history.best["epoch"] >= patience:
-            break
-        if hasattr(train, "set_epoch"):
-            train.set_epoch(epoch)
-        train_loader.set_epoch(epoch)
-        rate = optimizer_.param_groups[0]["lr"]
-        train_loss = _train_epoch(accelerator, network, loss, train_loader, optimizer_, scheduler, layout, epoch)
-        metrics = _validate(accelerator, network, validation_loader, layout, loss)
-        if schedule == "plateau":
-            scheduler.step(metrics["loss"])
-        row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start, "learning_rate": rate}
-        row |= {"loss": train_loss} | {f"val_{name}": value for name, value in metrics.items() if name != "images"}
-        state.add(row, f"val_{monitor}", HIGHER_IS_BETTER.get(monitor, True))
-        if checkpoints:
-            checkpoints.save(state)
-        if accelerator.is_main_process and on_epoch:
-            on_epoch(row)
+    try:
+        for epoch in range(len(history), epochs):
+            if patience is not None and history and epoch - history.best["epoch"] >= patience:
+                break
+            if hasattr(train, "set_epoch"):
+                train.set_epoch(epoch)
+            train_loader.set_epoch(epoch)
+            rate = optimizer_.param_groups[0]["lr"]
+            train_loss = _train_epoch(accelerator, network, loss, train_loader, optimizer_, scheduler, layout, epoch)
+            metrics = _validate(accelerator, network, validation_loader, layout, loss)
+            if schedule == "plateau":
+                scheduler.step(metrics["loss"])
+            row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start, "learning_rate": rate}
+            row |= {"loss": train_loss} | {f"val_{name}": value for name, value in metrics.items() if name != "images"}
+            state.add(row, f"val_{monitor}", HIGHER_IS_BETTER.get(monitor, True))
+            if checkpoints:
+                checkpoints.save(state)
+            if accelerator.is_main_process and on_epoch:
+                on_epoch(row)
+    finally:  # also when it was interrupted: the model is the caller's again
+        unwrap(accelerator, model)
     model.load_state_dict(state.best_weights)
-    unwrap(accelerator, model)
     return history
 
 
@@ -223,8 +226,6 @@ class TrainingState:
 
     def add(self, row: dict, monitor: str, higher: bool) -> None:
         """Adds an epoch's row, and keeps the weights where they are the best so far."""
-        if monitor not in row:
-            raise ValueError(f"monitor: expected one of {', '.join(n for n in row if n[:4] == 'val_')}; got {monitor}")
         self.history.append(row)
         if self.best_weights is None or (row[monitor] - self.history.best[monitor]) * (1 if higher else -1) > 0:
             self.history.best = row

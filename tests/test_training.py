@@ -118,7 +118,7 @@ def test_unknown_options_are_named():
         train(tiny_unet(), schedule="cosin")
     with pytest.raises(ValueError, match="optimizer: expected one of adam, adamw"):
         train(tiny_unet(), optimizer="sgdm")
-    with pytest.raises(ValueError, match=r"monitor: expected one of .*val_iou"):
+    with pytest.raises(ValueError, match=r"monitor: expected one of loss, iou, .*; got 'val_iuo'"):
         train(tiny_unet(), monitor="val_iuo")
 
 

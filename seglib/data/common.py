@@ -16,7 +16,10 @@ cv2.setNumThreads(0)
 
 
 def flips_and_quarter_turns() -> A.Compose:
-    """Horizontal and vertical flips and rotations by 90°, 180° and 270°: the eight symmetries of the square."""
+    """Horizontal and vertical flips and rotations by 90°, 180° and 270°: the eight symmetries of the square.
+
+    A quarter turn swaps height and width, so images that are batched must be square.
+    """
     return A.Compose([A.D4(p=1)])
 
 
@@ -68,7 +71,7 @@ class SegmentationDataset(Dataset):
             self.augment.set_random_seed(hash_seed(self.seed, self.epoch, index))
             augmented = self.augment(image=image, mask=mask)
             image, mask = augmented["image"], augmented["mask"]
-        return to_tensor(image), torch.from_numpy(np.ascontiguousarray(mask)).float()[None]
+        return to_tensor(image), torch.from_numpy(np.array(mask, order="C")).float()[None]
 
 
 def hash_seed(*numbers: int) -> int:
@@ -78,7 +81,7 @@ def hash_seed(*numbers: int) -> int:
 
 def to_tensor(image: np.ndarray) -> Tensor:
     """(H, W) or (H, W, C), uint8 or float in [0, 1] → float32 tensor (C, H, W) in [0, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image))
+    tensor = torch.from_numpy(np.array(image, order="C"))  # a copy: flipped arrays have negative strides
     scale = 255 if tensor.dtype == torch.uint8 else 1
     tensor = tensor.float() / scale
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)

@@ -154,7 +154,7 @@ def degrade(masks: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.nda
     )
     blurred = rng.random(n) < noise.blur_probability
     blur_sigma = rng.uniform(*noise.blur_sigma, n)
-    pictures = np.round(255 * (base + contrast * masks)).astype(np.uint8)
+    pictures = np.clip(np.round(255 * (base + contrast * masks)), 0, 255).astype(np.uint8)
     for i in np.flatnonzero(blurred & (blur_sigma > 0)):
         # On 8-bit input and with this hint OpenCV computes in fixed point: bit-exact on every processor.
         pictures[i] = cv2.GaussianBlur(pictures[i], (0, 0), blur_sigma[i], hint=cv2.ALGO_HINT_ACCURATE)
@@ -211,7 +211,7 @@ def _square(mask: np.ndarray, size: int) -> np.ndarray:
         mask.astype(np.uint8),
         ((top, max(height, width) - height - top), (left, max(height, width) - width - left)),
     )
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(square, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 class ProgressiveNoise(SegmentationDataset):

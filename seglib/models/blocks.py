@@ -43,12 +43,12 @@ class SqueezeExcitation(nn.Module):
     """Squeeze-and-excitation: each channel is scaled by a weight computed from all channels' means.
 
     x · σ(W₂ ReLU(W₁ mean(x))), with W₁: C → C/reduction and W₂ back (Hu et al. 2018, arXiv 1709.01507, eq. 2–4).
-    (N, C, H, W) → the same. A layer needs at least one unit, so C < `reduction` still gives a width of one.
+    (N, C, H, W) → the same. The inner layer has at least eight units: one or two may all be dead behind the ReLU.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
-        hidden = max(1, channels // reduction)
+        hidden = max(8, channels // reduction)
         self.excite = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(channels, hidden, 1),
@@ -65,13 +65,13 @@ class AttentionGate(nn.Module):
     """Additive attention gate: α·x with α = σ(ψ(ReLU(W_x x + W_g g))) (Oktay et al. 2018, arXiv 1804.03999, eq. 1–2).
 
     x: the skip (N, C, H, W); g: the gating signal, already at the skip's size, (N, C, H, W). Returns (N, C, H, W).
-    The gate's inner width is half the skip's; each 1×1 convolution is followed by the network's normalisation, the
-    one-channel ψ by one over the whole map.
+    The gate's inner width is half the skip's, at least one; each 1×1 convolution is followed by the network's
+    normalisation, the one-channel ψ by one over the whole map.
     """
 
     def __init__(self, channels: int, norm):
         super().__init__()
-        inner = channels // 2
+        inner = max(1, channels // 2)
         self.w_x = nn.Sequential(nn.Conv2d(channels, inner, 1), norm(inner))
         self.w_g = nn.Sequential(nn.Conv2d(channels, inner, 1), norm(inner))
         one_channel_norm = nn.BatchNorm2d(1) if isinstance(norm(inner), nn.BatchNorm2d) else nn.GroupNorm(1, 1)

@@ -21,7 +21,7 @@ class UNet(nn.Module):
         out_channels: channels of the logits: 1 for a binary mask, else the number of classes.
         widths: channels of every level from the top down; the last one is the bottleneck's.
         block: the convolution block of every level, a name in `blocks.BLOCKS`.
-        norm: "batch" or "group" (groups of eight: every width must be a multiple of 8).
+        norm: "batch" or "group" (eight groups: every width must be a multiple of 8, of 16 with attention gates).
         skip: how encoder features reach the decoder, a name in `blocks.SKIPS`.
         dropout: probability of dropping a whole channel, in the deeper half of the encoder's levels and in the
             bottleneck.

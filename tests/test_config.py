@@ -1,0 +1,291 @@
+"""Rows: every shipped one is valid, layers lie on each other in order, and a mistake is named with the right word."""
+
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from seglib import config
+from seglib.config import SCALES, ConfigError, load_row, load_rows, parse_override, reports, row_names
+from seglib.data import shapes
+
+RANGES = ("base", "contrast", "blur_sigma", "gaussian_sigma", "salt_pepper")
+NOISE = {"blur_probability": 0} | {name: [0, 0] for name in RANGES}
+DEFAULTS = {
+    "data": {"size": 16, "count": 20, "held_out": 0.2, "augment": "none", "noise": NOISE},
+    "model": {"in_channels": 1, "out_channels": 1, "widths": [8, 16]},
+    "loss": {"bce": 1},
+    "training": {"epochs": 1, "batch_size": 2, "learning_rate": 0.1},
+}
+
+
+@pytest.fixture
+def configs(tmp_path, monkeypatch):
+    """Writes configuration files by hand, in place of those that are shipped."""
+    monkeypatch.setattr(config, "shipped", lambda folder: tmp_path / folder)
+    (tmp_path / "configs").mkdir()
+
+    def write(text="", **content):
+        (tmp_path / "configs" / "hand.yaml").write_text(text or yaml.safe_dump(content), encoding="utf-8")
+        config._read.cache_clear()
+
+    yield write
+    config._read.cache_clear()
+
+
+def message(error):
+    return str(error.value)
+
+
+# --- what is shipped ---
+
+
+@pytest.mark.parametrize(
+    ("report", "name", "scale"),
+    [(report, name, scale) for report in reports() for name in row_names(report) for scale in SCALES],
+)
+def test_every_row_is_valid_at_both_scales(report, name, scale):
+    row = load_row(report, name, scale)
+    assert (row.report, row.name, row.scale) == (report, name, scale)
+    network = [row.model, row.loss, row.training]
+    assert all(network) if row.baseline is None else not any(network)
+
+
+def test_rows_come_in_the_files_order():
+    for report in reports():
+        written = list(yaml.safe_load((config.shipped("configs") / f"{report}.yaml").read_text("utf-8"))["rows"])
+        assert row_names(report) == [row.name for row in load_rows(report)] == written
+
+
+def test_the_denoising_rows_of_the_issue():
+    rows = {row.name: row for row in load_rows("denoising")}
+    assert rows["report"].reported == {"iou": 0.909, "dice": 0.952, "bce": 0.033}
+    assert {row.loss.bce for row in rows.values() if row.loss} == {0, 0.3, 0.5, 0.7, 1}
+    assert all(row.loss.bce + row.loss.dice == pytest.approx(1) for row in rows.values() if row.loss)
+    filters = {row.baseline.filter for row in rows.values() if row.baseline}
+    assert filters == {"none", "gaussian", "median", "total-variation"}
+    full = load_row("denoising", "report", "full")
+    assert (full.data.size, full.data.count, full.data.held_out) == (128, 2500, 0.2)
+    assert (full.training.epochs, full.training.batch_size, full.training.schedule) == (50, 32, "plateau")
+    assert load_row("denoising", "report", "quick").data.size == 64
+
+
+def test_the_generators_noise_is_the_denoising_reports():
+    assert load_row("denoising", "report").data.noise.model_dump() == asdict(shapes.Noise())
+
+
+# --- layers ---
+
+LAYERS = {
+    "defaults": DEFAULTS,
+    "scales": {
+        "quick": {
+            "training": {"epochs": 20, "batch_size": 20, "learning_rate": 20, "weight_decay": 20},
+            "data": {"count": 200},
+        },
+        "full": {"training": {"epochs": 21}, "data": {"count": 210}},
+    },
+    "rows": {
+        "row": {
+            "title": "A row",
+            "data": {"size": 32},
+            "training": {"batch_size": 30, "learning_rate": 30, "weight_decay": 30, "plateau_patience": 30},
+            "quick": {"training": {"learning_rate": 40, "weight_decay": 40, "plateau_patience": 40}},
+            "full": {"training": {"weight_decay": 41, "plateau_patience": 41}},
+        },
+        "plain": {"title": "Another row"},
+        "baseline": {"title": "No network", "baseline": {"filter": "median"}},
+    },
+}
+
+
+def test_later_layers_lie_on_earlier_ones(configs):
+    """Each key is set in one layer more than the one before it, to ten times the layer's number."""
+    configs(**LAYERS)
+    row = load_row("hand", "row", "quick", {"training.plateau_patience": 50, "model.dropout": 0.5})
+    assert row.training.optimizer == "adam"
+    assert row.training.epochs == 20  # the scale on the defaults' 1
+    assert row.training.batch_size == 30  # the row on both
+    assert row.training.learning_rate == 40  # the row's scale on all three
+    assert row.training.weight_decay == 40
+    assert row.training.plateau_patience == 50  # an override on all four
+    assert (row.data.size, row.data.count, row.data.augment) == (32, 200, "none")
+    assert (row.model.dropout, row.model.widths) == (0.5, [8, 16])
+
+
+def test_scales_do_not_leak_into_each_other(configs):
+    configs(**LAYERS)
+    for _ in range(2):  # nor does reading a row change what the next one starts from
+        training = load_row("hand", "row", "full").training
+        assert (training.epochs, training.learning_rate, training.weight_decay) == (21, 30, 41)
+        plain = load_row("hand", "plain", "quick", {"loss.dice": 2})
+        assert (plain.training.epochs, plain.training.learning_rate, plain.data.size) == (20, 20, 16)
+        assert (plain.loss.bce, plain.loss.dice) == (1, 2)
+    assert load_row("hand", "plain").loss.dice == 0
+
+
+def test_a_baseline_takes_the_data_and_no_network(configs):
+    configs(**LAYERS)
+    row = load_row("hand", "baseline", "full")
+    assert (row.data.count, row.baseline.filter) == (210, "median")
+    assert row.model is row.loss is row.training is None
+
+
+def test_recipe_is_what_determines_the_result(configs):
+    rows = {"a": {"title": "One", "reported": {"iou": 0.5}, "best": True}, "b": {"title": "Two"}}
+    configs(defaults=DEFAULTS, rows=rows)
+    assert load_row("hand", "a").recipe() == load_row("hand", "b").recipe()
+    changed = load_row("hand", "a", overrides={"training.epochs": 2}).recipe()
+    assert changed != load_row("hand", "a").recipe()
+    assert changed["training"]["epochs"] == 2
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("denoisng", "report"), ["denoisng", "did you mean 'denoising'"]),
+        (("denoising", "reprot"), ["configs/denoising.yaml", "'reprot'", "did you mean 'report'", "otsu-median"]),
+        (("denoising", "report", "quik"), ["scale", "'quik'", "did you mean 'quick'"]),
+    ],
+)
+def test_unknown_names(arguments, named):
+    with pytest.raises(ConfigError) as error:
+        load_row(*arguments)
+    assert all(word in message(error) for word in named)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("training.epohcs", 3, ["did you mean 'epochs'", "known: epochs, batch_size"]),
+        ("trainig.epochs", 3, ["'trainig'", "did you mean 'training'"]),
+        ("data.noise.salt", 0.1, ["did you mean 'salt_pepper'"]),
+        ("model.depth", 3, ["known: in_channels"]),
+        ("training.epochs", "three", ["valid integer", "'three'"]),
+        ("training.epochs", 2.5, ["valid integer", "2.5"]),
+        ("training.epochs", 0, ["greater than or equal to 1", "got 0"]),
+        ("training.learning_rate", -1, ["greater than 0", "got -1"]),
+        ("training.learning_rate", float("nan"), ["greater than 0", "nan"]),
+        ("training.schedule", "cosin", ["'plateau'", "'cosin'"]),
+        ("training", 3, ["got 3"]),
+        ("model.widths", [], ["at least 1 item", "[]"]),
+        ("model.widths", [8, "x"], ["model.widths.1", "'x'"]),
+        ("data.noise.base", [0.4, 0.1], ["low <= high", "(0.4, 0.1)"]),
+        ("data.noise.base", [0.4], ["data.noise.base"]),
+        *(
+            (f"data.noise.{name}", [0, 8], ["less than or equal to 1", "got 8"])
+            for name in RANGES
+            if "blur" not in name
+        ),
+        ("data.noise.blur_sigma", [-1, 1], ["greater than or equal to 0", "got -1"]),
+        ("data.noise.blur_probability", 2, ["less than or equal to 1", "got 2"]),
+        ("loss.bce", -1, ["greater than or equal to 0"]),
+        ("baseline", {"filter": "mean"}, ["baseline.filter", "'median'", "'mean'"]),
+        # A key below a key that holds a value, not a mapping.
+        ("training.epochs.more", 3, ["training.epochs"]),
+        ("model.widths.0", 3, ["model.widths"]),
+    ],
+)
+def test_mistakes_in_a_row_name_file_row_key_and_value(key, value, named):
+    with pytest.raises(ConfigError) as error:
+        load_row("denoising", "report", "quick", {key: value})
+    for word in ("configs/denoising.yaml", "'report'", key.split(".")[0], *named):
+        assert word in message(error)
+
+
+def test_overrides_that_contradict_each_other():
+    with pytest.raises(ConfigError, match=r"training"):
+        load_row("denoising", "report", "quick", {"training": 3, "training.epochs": 3})
+
+
+def test_a_row_that_is_neither_network_nor_baseline():
+    with pytest.raises(ConfigError, match="loss"):
+        load_row("denoising", "report", "quick", {"loss": None})
+
+
+def test_two_mistakes_are_both_named():
+    with pytest.raises(ConfigError) as error:
+        load_row("denoising", "report", "quick", {"training.epohcs": 3, "model.dropout": 2})
+    assert len(message(error).splitlines()) == 2
+
+
+def test_a_missing_key_is_named(configs):
+    configs(defaults={"model": DEFAULTS["model"]}, rows={"bare": {"title": "Bare"}})
+    with pytest.raises(ConfigError, match=r"configs/hand\.yaml, row 'bare': data: Field required"):
+        load_row("hand", "bare")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("rows: [", "not valid YAML"),
+        ("# nothing", "a mapping with the keys defaults, scales, rows"),
+        ("- a\n- b", "a mapping with the keys defaults, scales, rows"),
+        ("defaults: {}", "a mapping with the keys defaults, scales, rows"),
+        ("rows: [row]", "a mapping with the keys defaults, scales, rows"),
+        ("rows: {row: {title: A}}\ndefault: {}", "unknown key 'default', did you mean 'defaults'"),
+    ],
+)
+def test_mistakes_in_a_file(configs, text, named):
+    configs(text)
+    with pytest.raises(ConfigError, match=rf"configs/hand\.yaml.*{named}"):
+        load_row("hand", "row")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"rows": {"row": {"title": "A", "titel": "B"}}}, ["'titel'", "did you mean 'title'"]),
+        ({"rows": {"row": {"title": "A", "quik": {"title": "B"}}}}, ["'quik'", "did you mean 'quick'"]),
+        ({"rows": {"row": {"title": "A", "quick": {"titel": "B"}}}}, ["'titel'", "did you mean 'title'"]),
+        ({"scales": {"quik": {"training": {"epochs": 3}}}}, ["quik", "did you mean 'quick'"]),
+        ({"scales": {"quick": {"trainig": {"epochs": 3}}}}, ["'trainig'", "did you mean 'training'"]),
+        # A value where a mapping is meant.
+        ({"rows": {"row": "a title"}}, ["row"]),
+        ({"rows": {"row": {"title": "A", "quick": 3}}}, ["quick"]),
+        ({"scales": {"quick": 3}}, ["quick"]),
+        ({"scales": 3}, ["scales"]),
+        ({"defaults": 3}, ["defaults"]),
+    ],
+)
+def test_mistakes_in_a_layer(configs, changes, named):
+    configs(**{"defaults": DEFAULTS, "rows": {"row": {"title": "A"}}} | changes)
+    with pytest.raises(ConfigError) as error:
+        load_row("hand", "row")
+    for word in ["configs/hand.yaml", *named]:
+        assert word in message(error)
+
+
+# --- overrides on the command line ---
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("training.epochs=3", ("training.epochs", 3)),
+        ("training.learning_rate=0.01", ("training.learning_rate", 0.01)),
+        ("model.widths=[8, 16]", ("model.widths", [8, 16])),
+        ("data.augment=none", ("data.augment", "none")),
+        ("training.patience=null", ("training.patience", None)),
+        ("training.channels_last=false", ("training.channels_last", False)),
+        ("title=a=b", ("title", "a=b")),
+    ],
+)
+def test_overrides(text, expected):
+    assert parse_override(text) == expected
+
+
+def test_a_learning_rate_in_scientific_notation():
+    """YAML 1.1 takes 1e-3, without a point, for a text."""
+    row = load_row("denoising", "report", "quick", dict([parse_override("training.learning_rate=1e-3")]))
+    assert row.training.learning_rate == 0.001
+
+
+@pytest.mark.parametrize("text", ["training.epochs", "=3", "model.widths=[8, 16", "a={"])
+def test_overrides_that_cannot_be_read(text):
+    with pytest.raises(ConfigError, match="--set") as error:
+        parse_override(text)
+    assert text in message(error)

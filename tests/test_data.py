@@ -1,0 +1,182 @@
+"""The checked dataset and its augmentation, which must move image and mask together and be the same for everyone."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch.utils.data import DataLoader
+
+from seglib.data.common import AUGMENTATIONS, SegmentationDataset, flips_and_quarter_turns
+
+# No two of its eight symmetries are equal.
+MARK = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0]], np.uint8)
+
+
+def symmetries(array):
+    """All flips and quarter turns of a square array."""
+    return [np.rot90(flipped, turns) for flipped in (array, array.T) for turns in range(4)]
+
+
+def augmented_pairs(n=6, size=8, seed=0):
+    rng = np.random.default_rng(5)
+    images = rng.integers(0, 256, (n, size, size), np.uint8)
+    return SegmentationDataset(images, images > 127, augment=flips_and_quarter_turns(), seed=seed)
+
+
+def same(items, others):
+    return all(torch.equal(a, b) for item, other in zip(items, others) for a, b in zip(item, other))
+
+
+# --- what an item is ---
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (np.array([[0, 51, 255], [102, 0, 153]], np.uint8), [[[0, 0.2, 1], [0.4, 0, 0.6]]]),
+        (np.array([[0, 0.2, 1], [0.4, 0, 0.6]]), [[[0, 0.2, 1], [0.4, 0, 0.6]]]),
+        (np.array([[[0, 255], [51, 0], [255, 0]], [[0, 0], [0, 0], [0, 102]]], np.uint8), None),
+    ],
+)
+def test_items(image, expected):
+    mask = np.array([[0, 1, 1], [0, 0, 1]])
+    item, target = SegmentationDataset([image], [mask])[0]
+    if expected is None:  # two channels, which come first
+        expected = [[[0, 0.2, 1], [0, 0, 0]], [[1, 0, 0], [0, 0, 0.4]]]
+    assert item.dtype == target.dtype == torch.float32
+    torch.testing.assert_close(item, torch.tensor(expected, dtype=torch.float32))
+    assert torch.equal(target, torch.tensor(mask[None], dtype=torch.float32))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_masks_of_any_type(dtype):
+    _, target = SegmentationDataset([np.zeros((2, 3), np.uint8)], [np.array([[0, 1, 0], [1, 1, 0]], dtype)])[0]
+    assert torch.equal(target, torch.tensor([[[0.0, 1, 0], [1, 1, 0]]]))
+
+
+def test_pairs_of_different_sizes():
+    sizes = [(4, 7), (5, 3)]
+    data = SegmentationDataset([np.zeros(size) for size in sizes], [np.ones(size) for size in sizes])
+    assert len(data) == 2
+    assert [tuple(data[i][1].shape) for i in range(2)] == [(1, 4, 7), (1, 5, 3)]
+
+
+# --- what is refused ---
+
+IMAGE, MASK = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
+
+
+def with_one(value, dtype=float):
+    array = np.zeros((4, 6), dtype)
+    array[1, 2] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        ([], [], "at least one pair of image and mask, got an empty data set"),
+        ([IMAGE, IMAGE], [MASK], "as many masks as images, got 2 images and 1 masks"),
+        ([IMAGE, IMAGE], [MASK, MASK.T], "pair 1: expected a mask of the image's size (4, 6), got one of shape (6, 4)"),
+        ([IMAGE], [MASK[..., None]], "pair 0: expected a mask of the image's size (4, 6), got one of shape (4, 6, 1)"),
+        ([IMAGE, IMAGE], [MASK, with_one(255, np.uint8)], "pair 1: expected mask values 0 and 1, got [0, 255]"),
+        ([IMAGE], [with_one(0.5)], "pair 0: expected mask values 0 and 1, got [0.0, 0.5]"),
+        ([IMAGE], [with_one(np.nan)], "pair 0: expected mask values 0 and 1, got [0.0, nan]"),
+        ([IMAGE, with_one(np.nan)], [MASK, MASK], "pair 1: expected a uint8 image, or finite floats in [0, 1]"),
+        ([with_one(np.inf)], [MASK], "pair 0: expected a uint8 image, or finite floats in [0, 1]"),
+        ([with_one(1.5)], [MASK], "got float64 values from 0.0 to 1.5"),
+        ([with_one(-0.5)], [MASK], "got float64 values from -0.5 to 0.0"),
+        ([with_one(200, np.int64)], [MASK], "got int64 values from 0 to 200"),
+    ],
+)
+def test_bad_pairs_are_named(images, masks, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        SegmentationDataset(images, masks)
+
+
+def test_a_mask_of_0_and_255_is_told_what_to_do():
+    with pytest.raises(ValueError, match="divide a 0/255 mask by 255"):
+        SegmentationDataset([IMAGE], [with_one(255, np.uint8)])
+
+
+# --- augmentation ---
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@settings(max_examples=30, deadline=None)
+@given(
+    mask=hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 1)),
+    seed=st.integers(0, 2**31),
+)
+def test_every_augmentation_moves_image_and_mask_together(name, mask, seed):
+    """With the mask for an image, the two must still agree afterwards."""
+    augment = AUGMENTATIONS[name] and AUGMENTATIONS[name]()
+    image, target = SegmentationDataset([255 * mask], [mask], augment=augment, seed=seed)[0]
+    assert torch.equal(image, target)
+    assert set(target.unique().tolist()) <= {0, 1}
+
+
+@settings(max_examples=30, deadline=None)
+@given(image=hnp.arrays(np.uint8, (5, 5)), seed=st.integers(0, 2**31))
+def test_flips_and_quarter_turns_give_a_symmetry_and_nothing_else(image, seed):
+    item, _ = SegmentationDataset([image], [image > 127], augment=flips_and_quarter_turns(), seed=seed)[0]
+    pixels = np.round(255 * item[0].numpy())
+    assert any(np.array_equal(pixels, symmetry) for symmetry in symmetries(image))
+
+
+def test_flips_and_quarter_turns_reach_all_eight_equally_often():
+    data = SegmentationDataset([MARK] * 800, [MARK] * 800, augment=flips_and_quarter_turns())
+    known = [symmetry.tobytes() for symmetry in symmetries(MARK)]
+    assert len(set(known)) == 8
+    seen = [known.index(target[0].numpy().astype(np.uint8).tobytes()) for _, target in data]
+    assert np.bincount(seen, minlength=8).min() > 70
+    assert np.bincount(seen, minlength=8).max() < 130
+
+
+def test_without_augmentation_items_stay_as_they_are():
+    data = SegmentationDataset([255 * MARK] * 20, [MARK] * 20)
+    for epoch in range(3):
+        data.set_epoch(epoch)
+        assert all(np.array_equal(target[0], MARK) for _, target in data)
+
+
+def test_augmentation_depends_on_seed_epoch_and_index():
+    """One pair, over and over: an item that did not depend on one of the three would repeat the others' turns."""
+    turned = {}
+    for seed in (0, 1):
+        data = SegmentationDataset([MARK] * 40, [MARK] * 40, augment=flips_and_quarter_turns(), seed=seed)
+        for epoch in (0, 1):
+            data.set_epoch(epoch)
+            assert data.epoch == epoch
+            turned[seed, epoch] = [data[i][1].numpy().tobytes() for i in range(40)]
+    assert all(len(set(items)) == 8 for items in turned.values())  # the index matters
+    assert len({tuple(items) for items in turned.values()}) == 4  # and so do seed and epoch
+
+
+def test_augmentation_does_not_depend_on_the_order_of_access():
+    forwards, backwards = augmented_pairs(), augmented_pairs()
+    items = [forwards[i] for i in range(6)]
+    assert same(items, [backwards[i] for i in reversed(range(6))][::-1])
+    assert same(items, [forwards[i] for i in range(6)])  # and asking again changes nothing
+    np.random.seed(1)  # noqa: NPY002 — the global state must not matter
+    torch.manual_seed(1)
+    assert same(items, [forwards[i] for i in range(6)])
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_loader_workers_see_the_epoch_and_make_no_difference(persistent):
+    data, alone = augmented_pairs(), augmented_pairs()
+    loader = DataLoader(data, 2, num_workers=2, persistent_workers=persistent)
+    epochs = []
+    for epoch in range(3):
+        data.set_epoch(epoch)
+        alone.set_epoch(epoch)
+        images, masks = (torch.cat(batches) for batches in zip(*loader))
+        assert same(zip(images, masks), [alone[i] for i in range(6)])
+        epochs.append(images)
+    assert not torch.equal(epochs[0], epochs[1])
+    assert not torch.equal(epochs[1], epochs[2])

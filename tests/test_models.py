@@ -1,0 +1,244 @@
+"""The U-Net and its parts against known parameter counts and formulas written out with plain tensor operations."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from seglib.models.blocks import BLOCKS, NORMS, SKIPS, AttentionGate, SqueezeExcitation
+from seglib.models.unet import UNet
+
+COMBINATIONS = list(product(BLOCKS, SKIPS, NORMS))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def randomise(module):
+    """Gives every parameter and running statistic a value that matters, and puts the module in evaluation mode."""
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5) if "var" in name else tensor.normal_(0, 0.3)
+    return module.eval()
+
+
+def normalise(x, norm):
+    """Batch norm in evaluation mode, or group norm, from the module's numbers."""
+    if isinstance(norm, nn.BatchNorm2d):
+        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    return F.group_norm(x, norm.num_groups, norm.weight, norm.bias)
+
+
+def parts(module):
+    """The convolutions and the normalisations of a module, each in order."""
+    found = list(module.modules())
+    return (
+        [m for m in found if isinstance(m, nn.Conv2d)],
+        [m for m in found if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)],
+    )
+
+
+def squeeze_excitation(x, w1, w2):
+    """x · σ(W₂ ReLU(W₁ mean(x))), as matrix products."""
+    mean = x.mean((2, 3))
+    hidden = torch.relu(mean @ w1.weight[:, :, 0, 0].T + w1.bias)
+    return x * torch.sigmoid(hidden @ w2.weight[:, :, 0, 0].T + w2.bias)[:, :, None, None]
+
+
+def attention_gate(x, g, gate):
+    """α·x, α = σ(ψ(ReLU(W_x x + W_g g))), each 1×1 convolution followed by a normalisation."""
+    convolutions, norms = parts(gate)
+    from_x, from_g, psi = (
+        lambda y, conv=conv, norm=norm: normalise(F.conv2d(y, conv.weight, conv.bias), norm)
+        for conv, norm in zip(convolutions, norms)
+    )
+    return x * torch.sigmoid(psi(torch.relu(from_x(x) + from_g(g))))
+
+
+def unet(x, model):
+    """A U-Net's forward pass written out, for sizes that need no padding."""
+
+    def block(x, module):
+        convolutions, norms = parts(module)
+        for conv, norm in zip(convolutions, norms):  # squeeze-and-excitation's two convolutions, behind, have no norm
+            x = torch.relu(normalise(F.conv2d(x, conv.weight, conv.bias, padding=1), norm))
+        return squeeze_excitation(x, *convolutions[2:]) if len(convolutions) > 2 else x
+
+    features = []
+    for level, stage in enumerate(model.encoder):
+        x = block(x if level == 0 else F.max_pool2d(x, 2), stage)
+        features.append(x)
+    for up, skip, stage, feature in zip(model.up, model.skips, model.decoder, features[-2::-1]):
+        x = F.conv_transpose2d(x, up.weight, up.bias, stride=2)
+        if parts(skip)[0]:
+            feature = attention_gate(feature, x, skip)
+        wanted = parts(stage)[0][0].in_channels
+        x = block(x if wanted == x.shape[1] else torch.cat([feature, x], dim=1), stage)
+    return F.conv2d(x, model.head.weight, model.head.bias)
+
+
+@pytest.mark.parametrize(
+    ("expected", "widths", "options"),
+    [
+        (7_702_977, [64, 128, 256, 512], {}),
+        (31_043_521, [64, 128, 256, 512, 1024], {}),
+        (4_334_929, [48, 96, 192, 384], {}),
+        (117_681, [16, 32, 64], {"norm": "group"}),
+        (1_944_049, [16, 32, 64, 128, 256], {"norm": "group"}),
+        (7_765_985, [32, 64, 128, 256, 512], {"norm": "group"}),
+        (7_854_717, [32, 64, 128, 256, 512], {"norm": "group", "skip": "attention"}),
+    ],
+)
+def test_parameter_counts_of_the_reports(expected, widths, options):
+    with torch.device("meta"):
+        model = UNet(3, 1, widths, **options)
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+def test_parameter_count_of_the_library_network():
+    with torch.device("meta"):
+        model = smp.Unet(
+            "efficientnet-b2", encoder_weights=None, in_channels=4, classes=1, decoder_attention_type="scse"
+        )
+    assert sum(parameter.numel() for parameter in model.parameters()) == 10_103_645
+
+
+def test_parameter_count_of_squeeze_excitation():
+    """2 levels of widths 16 and 32, by hand: C·h + h and h·C + C a block, with h = 8, the least."""
+    plain, excited = (UNet(1, 1, [16, 32], block=block) for block in ("double", "double-se"))
+    extra = 2 * (16 * 8 + 8 + 8 * 16 + 16) + (32 * 8 + 8 + 8 * 32 + 32)
+    count = [sum(parameter.numel() for parameter in model.parameters()) for model in (plain, excited)]
+    assert count[1] - count[0] == extra
+
+
+@pytest.mark.parametrize(("block", "skip", "norm"), COMBINATIONS)
+def test_every_parameter_receives_a_gradient(block, skip, norm):
+    model = UNet(2, 3, [16, 32, 48], block=block, skip=skip, norm=norm, dropout=0.2)
+    for module in model.modules():
+        if isinstance(module, SqueezeExcitation):  # its hidden units may start dead, behind their ReLU
+            nn.init.ones_(parts(module)[0][0].bias)
+    logits = model(torch.randn(3, 2, 20, 28))
+    assert logits.shape == (3, 3, 20, 28)
+    (logits * torch.randn_like(logits)).sum().backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    zero = [name for name, p in model.named_parameters() if p.ndim == 4 and not p.grad.any()]
+    assert not missing
+    assert not zero
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 21), st.integers(1, 21), st.sampled_from(COMBINATIONS))
+def test_logits_have_the_images_size(height, width, combination):
+    block, skip, norm = combination
+    model = UNet(1, 2, [16, 16, 16, 16], block=block, skip=skip, norm=norm).eval()
+    logits = model(torch.rand(2, 1, height, width))
+    assert logits.shape == (2, 2, height, width)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 2)])
+@pytest.mark.parametrize("widths", [[8], [8, 8], [8, 8, 8, 8, 8]])
+def test_tiny_images(size, widths):
+    assert UNet(3, 1, widths).eval()(torch.rand(1, 3, *size)).shape == (1, 1, *size)
+
+
+@pytest.mark.parametrize(("block", "skip", "norm"), COMBINATIONS)
+def test_forward_equals_the_formula(block, skip, norm):
+    """Without padding where the size is a multiple of 4; else of the image with its last row and column repeated."""
+    model = randomise(UNet(2, 3, [16, 32, 48], block=block, skip=skip, norm=norm, dropout=0.5)).double()
+    image = torch.randn(2, 2, 12, 20).double()
+    torch.testing.assert_close(model(image), unet(image, model))
+    odd = image[..., :9, :18]
+    padded = torch.from_numpy(np.pad(odd.numpy(), ((0, 0), (0, 0), (0, 3), (0, 2)), mode="edge"))
+    torch.testing.assert_close(model(odd), unet(padded, model)[..., :9, :18])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_attention_gate_equals_the_formula(norm):
+    gate = randomise(AttentionGate(16, NORMS[norm])).double()
+    x, g = torch.randn(2, 2, 16, 5, 7).double()
+    torch.testing.assert_close(gate(x, g), attention_gate(x, g, gate))
+    assert [conv.weight.shape[:2] for conv in parts(gate)[0]] == [(8, 16), (8, 16), (1, 8)]  # half the skip's width
+
+
+def test_attention_gate_weighs_pixels_not_channels():
+    gate = AttentionGate(16, NORMS["batch"]).eval()
+    x, g = torch.rand(2, 2, 16, 5, 7) + 0.1
+    alpha = gate(x, g) / x
+    assert ((alpha > 0) & (alpha < 1)).all()
+    torch.testing.assert_close(alpha, alpha[:, :1].expand_as(alpha))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16, 40])
+def test_squeeze_excitation_equals_the_formula(channels):
+    module = randomise(SqueezeExcitation(channels)).double()
+    x = torch.randn(2, channels, 5, 7).double()
+    torch.testing.assert_close(module(x), squeeze_excitation(x, *parts(module)[0]))
+
+
+@pytest.mark.parametrize(("channels", "hidden"), [(1, 8), (16, 8), (128, 8), (160, 10), (256, 16)])
+def test_squeeze_excitation_has_a_width_of_at_least_eight(channels, hidden):
+    assert [conv.out_channels for conv in parts(SqueezeExcitation(channels))[0]] == [hidden, channels]
+
+
+def test_attention_gate_of_one_channel():
+    """Half of one channel is none, and a layer needs at least one unit."""
+    x, g = torch.rand(2, 2, 1, 5, 7)
+    assert AttentionGate(1, NORMS["batch"])(x, g).shape == (2, 1, 5, 7)
+
+
+@pytest.mark.parametrize(("skip", "reaches"), [("concatenate", True), ("attention", True), ("none", False)])
+def test_what_the_skip_carries(skip, reaches):
+    """With the last upsampling cut, the image can reach the logits through the uppermost skip alone."""
+    model = UNet(1, 1, [16, 16, 16], skip=skip).eval()
+    nn.init.zeros_(model.up[-1].weight)
+    one, other = model(torch.rand(2, 1, 12, 20))
+    assert torch.equal(one, other) != reaches
+
+
+@pytest.mark.parametrize(("skip", "used"), [("concatenate", True), ("attention", True), ("none", False)])
+@pytest.mark.parametrize("level", [0, 1])
+def test_changing_one_skip_feature(skip, used, level):
+    model = UNet(1, 1, [16, 16, 16], skip=skip).eval()
+    image = torch.rand(1, 1, 12, 20)
+    before = model(image)
+    model.skips[level].register_forward_pre_hook(lambda module, inputs: (inputs[0] + 1, inputs[1]))
+    assert torch.equal(model(image), before) != used
+
+
+def test_dropout_drops_whole_channels_in_the_deeper_levels_while_training():
+    # Batch norm centres every channel, so that ReLU alone empties none.
+    model = UNet(1, 1, [64, 64, 64, 64], norm="batch", dropout=0.5)
+    dropped = {}
+    for level, stage in enumerate(model.encoder):
+        stage.register_forward_hook(
+            lambda module, inputs, output, level=level: dropped.update({level: (output == 0).all(-1).all(-1)})
+        )
+    image = torch.rand(8, 1, 40, 48)
+    assert not torch.equal(model(image), model(image))
+    assert not dropped[0].any()
+    assert not dropped[1].any()
+    for level in (2, 3):
+        assert dropped[level].float().mean().item() == pytest.approx(0.5, abs=0.1)
+    model.eval()
+    assert torch.equal(model(image), model(image))
+
+
+def test_without_dropout_training_mode_is_deterministic():
+    model, image = UNet(1, 1, [8, 16]), torch.rand(2, 1, 12, 20)
+    assert torch.equal(model(image), model(image))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 12), (2, 4, 8, 12), (3, 8, 12)])
+def test_image_of_the_wrong_shape(shape):
+    model = UNet(3, 1, [8, 16])
+    with pytest.raises(ValueError, match=r"expected an image of shape \(N, 3, H, W\), got \("):
+        model(torch.zeros(shape))

@@ -1,0 +1,271 @@
+"""Masks for image files: their sizes and values, ensembles, and what cannot be read."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seglib import weights
+from seglib.__main__ import main
+from seglib.config import load_row
+from seglib.experiment import make_model
+from seglib.prediction import predict_files, probability, read_images
+from seglib.weights import WeightsError
+
+SIZES = {"wide": (13, 37), "high": (41, 9), "dot": (1, 1)}
+
+
+@pytest.fixture(scope="module")
+def row():
+    return load_row("denoising", "report", overrides={"model.widths": [4, 8]})
+
+
+def network(row, seed=0, bias=None):
+    """An untrained network; with a bias, one whose logit is that number everywhere."""
+    torch.manual_seed(seed)
+    model = make_model(row).eval()
+    if bias is not None:
+        nn.init.zeros_(model.head.weight)
+        nn.init.constant_(model.head.bias, bias)
+    return model
+
+
+def save(model, path):
+    weights.save(model, path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Grey pictures of several sizes, none of them square but one."""
+    rng, paths = np.random.default_rng(0), {}
+    for name, size in SIZES.items():
+        paths[name] = tmp_path / f"{name}.png"
+        cv2.imwrite(str(paths[name]), rng.integers(0, 256, size, np.uint8))
+    return paths
+
+
+def grey(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def by_hand(models, image):
+    """Mean of the probabilities of networks for a grey 8-bit image."""
+    batch = torch.tensor(image / 255, dtype=torch.float32)[None, None]
+    with torch.no_grad():
+        return np.mean([torch.sigmoid(model.eval()(batch))[0, 0].numpy() for model in models], axis=0)
+
+
+def balanced(row, image, seed=0):
+    """An untrained network that finds about half of `image`, and no pixel of it by a hair's breadth."""
+    model = network(row, seed)
+    logits = np.sort(np.log(1 / (1 / by_hand([model], image).astype(float) - 1)), axis=None)
+    middle = logits[len(logits) // 3 : -len(logits) // 3]
+    widest = np.diff(middle).argmax()
+    model.head.bias.data -= (middle[widest] + middle[widest + 1]) / 2
+    return model
+
+
+def test_masks_have_their_images_size_and_are_black_and_white(row, images, tmp_path):
+    model = balanced(row, grey(images["wide"]))
+    path = save(model, tmp_path / "model.safetensors")
+    out = tmp_path / "new" / "masks"
+    assert predict_files(row, list(images.values()), out, [path]) == []
+    assert sorted(p.name for p in out.iterdir()) == sorted(f"{name}.png" for name in SIZES)
+    for name, size in SIZES.items():
+        mask = grey(out / f"{name}.png")
+        assert mask.shape == size
+        assert mask.dtype == np.uint8
+        assert np.array_equal(mask, 255 * (by_hand([model], grey(images[name])) >= 0.5))
+    assert set(np.unique(grey(out / "wide.png"))) == {0, 255}
+
+
+def test_an_ensemble_averages_probabilities(row, images):
+    image = grey(images["wide"])
+    one, two = network(row, 1), network(row, 2)
+    assert np.abs(by_hand([one], image) - by_hand([two], image)).max() > 0.05
+    np.testing.assert_allclose(probability([one, two], image), by_hand([one, two], image), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "foreground"),
+    [
+        # The mean of the probabilities says one thing; that of the logits, or a vote, would say another.
+        ((0.9, 0.6, 0.005), True),
+        ((0.99, 0.3, 0.25), True),
+        ((0.01, 0.7, 0.75), False),
+        ((0.5,), True),
+        ((0.49, 0.5), False),
+    ],
+)
+def test_an_ensemble_is_cut_at_one_half(row, images, tmp_path, probabilities, foreground):
+    files = [
+        save(network(row, bias=float(np.log(p / (1 - p)))), tmp_path / f"{i}.safetensors")
+        for i, p in enumerate(probabilities)
+    ]
+    predict_files(row, [images["wide"]], tmp_path / "masks", files)
+    assert np.unique(grey(tmp_path / "masks" / "wide.png")).tolist() == [255 if foreground else 0]
+
+
+def test_colour_and_16_bit_pictures_become_grey(row, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (11, 17), np.uint8)
+    model = balanced(row, image)
+    cv2.imwrite(str(tmp_path / "grey.png"), image)
+    cv2.imwrite(str(tmp_path / "colour.png"), np.dstack([image] * 3))
+    cv2.imwrite(str(tmp_path / "deep.png"), image.astype(np.uint16) * 257)
+    paths = [tmp_path / f"{name}.png" for name in ("grey", "colour", "deep")]
+    assert predict_files(row, paths, tmp_path / "masks", [save(model, tmp_path / "model.safetensors")]) == []
+    masks = [grey(tmp_path / "masks" / path.name) for path in paths]
+    assert np.array_equal(masks[0], 255 * (by_hand([model], image) >= 0.5))
+    assert np.array_equal(masks[1], masks[0])
+    assert np.array_equal(masks[2], masks[0])
+
+
+def test_a_network_for_colour_sees_red_first(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (5, 8, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "image.png"), image[..., ::-1])  # OpenCV writes blue first
+    ((stem, found),) = read_images(tmp_path / "image.png", channels=3)
+    assert stem == "image"
+    assert np.array_equal(found, image)
+    row = load_row("denoising", "report", overrides={"model.widths": [4], "model.in_channels": 3})
+    path = save(network(row, bias=1.0), tmp_path / "model.safetensors")
+    assert predict_files(row, [tmp_path / "image.png"], tmp_path / "masks", [path]) == []
+    assert grey(tmp_path / "masks" / "image.png").shape == (5, 8)
+
+
+@pytest.mark.parametrize("key", ["images", "arr_0"])
+def test_npz_files(row, tmp_path, key):
+    stack = np.random.default_rng(0).integers(0, 256, (3, 11, 18), np.uint8)
+    model = balanced(row, stack[0])
+    np.savez_compressed(tmp_path / "set.npz", **{key: stack})
+    path = save(model, tmp_path / "model.safetensors")
+    assert predict_files(row, [tmp_path / "set.npz"], tmp_path / "masks", [path]) == []
+    assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == [f"set_0000{i}.png" for i in range(3)]
+    for i, image in enumerate(stack):
+        assert np.array_equal(grey(tmp_path / f"masks/set_0000{i}.png"), 255 * (by_hand([model], image) >= 0.5))
+
+
+def bad_input(folder, kind):
+    """An input that cannot be read, and its path."""
+    path = folder / ("bad.npz" if "npz" in kind else "bad.png")
+    good = folder / "good.npz"
+    np.savez_compressed(good, images=np.random.default_rng(0).integers(0, 256, (2, 20, 30), np.uint8))
+    content = good.read_bytes()
+    if kind in ("empty", "empty npz"):
+        path.touch()
+    elif kind in ("text", "text npz"):
+        path.write_text("no image")
+    elif kind == "cut npz":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "damaged npz":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
+    elif kind == "npy as npz":
+        with path.open("wb") as file:
+            np.save(file, np.zeros((2, 4, 6), np.uint8))
+    elif kind == "npz of no array":
+        np.savez(path)
+    elif kind == "npz of floats":
+        np.savez(path, images=np.zeros((2, 4, 6)))
+    elif kind == "npz of one image":
+        np.savez(path, images=np.zeros((4, 6), np.uint8))
+    elif kind == "npz of no pixels":
+        np.savez(path, images=np.zeros((2, 0, 6), np.uint8))
+    elif kind == "npz of objects":
+        np.savez(path, images=np.array([{}], object))
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        assert kind in ("missing", "missing npz")
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("missing", "empty", "text", "folder"),
+        *("missing npz", "empty npz", "text npz", "cut npz", "damaged npz", "npy as npz"),
+        *("npz of no array", "npz of floats", "npz of one image", "npz of no pixels", "npz of objects"),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_the_others_are_done(row, images, tmp_path, capsys, kind):
+    bad = bad_input(tmp_path, kind)
+    path = save(network(row), tmp_path / "model.safetensors")
+    inputs = [images["wide"], bad, images["high"]]
+    assert predict_files(row, inputs, tmp_path / "masks", [path]) == [str(bad)]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"{bad}: ")
+    assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == ["high.png", "wide.png"]
+
+
+def test_inputs_of_one_name_do_not_replace_each_other(row, tmp_path, capsys):
+    """Two folders may each hold a 1.png, and both masks would be 1.png: the second is named, not written over it."""
+    inputs = [tmp_path / "a" / "1.png", tmp_path / "b" / "1.png"]
+    for i, path in enumerate(inputs):
+        path.parent.mkdir()
+        cv2.imwrite(str(path), np.zeros((5 + i, 8), np.uint8))
+    path = save(network(row), tmp_path / "model.safetensors")
+    assert predict_files(row, inputs, tmp_path / "masks", [path]) == [str(inputs[1])]
+    assert capsys.readouterr().err.startswith(f"{inputs[1]}: ")
+    assert grey(tmp_path / "masks" / "1.png").shape == (5, 8)
+
+
+@pytest.mark.parametrize("kind", ["other", "missing", "none shipped"])
+def test_bad_weights_stop_before_anything_is_written(row, images, tmp_path, kind):
+    other = load_row("denoising", "report", overrides={"model.widths": [4, 16]})
+    good = save(network(row), tmp_path / "good.safetensors")
+    bad = {"other": [good, save(network(other), tmp_path / "x")], "missing": [good, tmp_path / "y"]}.get(kind)
+    if kind == "none shipped":
+        row = row.model_copy(update={"name": "nobody-trained-this"})
+    with pytest.raises(WeightsError, match="nobody-trained-this" if bad is None else str(bad[1])):
+        predict_files(row, list(images.values()), tmp_path / "masks", bad)
+    assert not (tmp_path / "masks").exists()
+
+
+# --- the command ---
+
+
+@pytest.fixture
+def command(tmp_path):
+    """`python -m seglib predict denoising report …` with an untrained network; gives the exit code."""
+    path = save(network(load_row("denoising", "report")), tmp_path / "model.safetensors")
+
+    def predict(*inputs, weights=path, row="report"):
+        arguments = ["predict", "denoising", row, *map(str, inputs), "--out", str(tmp_path / "masks")]
+        return main([*arguments, "--weights", str(weights)])
+
+    return predict
+
+
+def test_exit_code(command, images, tmp_path, capsys):
+    assert command(images["wide"], images["high"]) == 0
+    assert capsys.readouterr().err == ""
+    (tmp_path / "masks" / "wide.png").unlink()
+    assert command(images["wide"], tmp_path / "missing.png") == 1
+    assert "missing.png: no such file" in capsys.readouterr().err
+    assert grey(tmp_path / "masks" / "wide.png").shape == SIZES["wide"]
+
+
+@pytest.mark.parametrize("kind", ["other network", "missing weights", "unknown row", "baseline"])
+def test_mistakes_end_in_one_sentence_and_exit_code_1(command, images, tmp_path, capsys, kind):
+    tiny = load_row("denoising", "report", overrides={"model.widths": [4]})
+    options, named = {
+        "other network": ({"weights": save(network(tiny), tmp_path / "tiny")}, "weights of another network"),
+        "missing weights": ({"weights": tmp_path / "none"}, "none: expected a safetensors file"),
+        "unknown row": ({"row": "reprot"}, "did you mean 'report'"),
+        "baseline": ({"row": "otsu"}, "classical baseline"),
+    }[kind]
+    assert command(images["wide"], **options) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("seglib predict: ")
+    assert named in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "masks").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(command, images, tmp_path, capsys):
+    (tmp_path / "masks").write_text("a file")
+    assert command(images["wide"]) == 1
+    assert f"cannot write the mask: File exists: '{tmp_path / 'masks' / 'wide.png'}'" in capsys.readouterr().err

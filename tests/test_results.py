@@ -1,0 +1,216 @@
+"""Result files and the tables of reported beside measured numbers."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from seglib import results
+from seglib.__main__ import main
+from seglib.config import load_rows
+from seglib.results import measured, number, read, result_path, scoreboard, summary, write
+
+
+def result(row="report", seed=0, scale="quick", data="embedded", overrides=None, **metrics):
+    return {
+        "report": "denoising",
+        "row": row,
+        "scale": scale,
+        "data": data,
+        "seed": seed,
+        "overrides": overrides or {},
+        "parameters": 1000,
+        "metrics": metrics or {"iou": 0.9},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of result files in place of the shipped one, and `save`, to put results there."""
+    monkeypatch.setattr(results, "shipped", lambda name: tmp_path if name == "results" else pytest.fail(name))
+    return tmp_path
+
+
+def save(folder, *all_results):
+    for r in all_results:
+        write(result_path(r["report"], r["row"], r["scale"], r["seed"], r["overrides"], folder), r)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({}, "report.full.seed3.json"),
+        ({"training.epochs": 2}, "report.full.seed3.training.epochs=2.json"),
+        ({"b": 0.5, "a": "x"}, "report.full.seed3.a=x.b=0.5.json"),
+        ({"a": "../../etc/x y"}, "report.full.seed3.a=.._.._etc_x_y.json"),
+    ],
+)
+def test_where_a_result_goes(tmp_path, overrides, name):
+    assert result_path("denoising", "report", "full", 3, overrides, tmp_path) == tmp_path / "denoising" / name
+
+
+def test_where_a_result_goes_by_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "root", lambda: tmp_path / "checkout")
+    assert result_path("denoising", "a", "quick", 0, {}) == tmp_path / "checkout/results/denoising/a.quick.seed0.json"
+    monkeypatch.setattr(results, "root", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert result_path("denoising", "a", "quick", 0, {}) == Path.cwd() / "results/denoising/a.quick.seed0.json"
+
+
+def test_overrides_have_files_of_their_own(tmp_path):
+    changes = [{}, {"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1}, {"a": "1/b"}, {"a": [1, 2]}, {"a": [1.2]}]
+    paths = {result_path("r", "row", "quick", 0, change, tmp_path) for change in changes}
+    assert len(paths) == len(changes)
+
+
+def test_round_trip(folder):
+    written = result(iou=0.123456789012345678, dice=1.0) | {"split": "64×64", "history": [{"epoch": 1}]}
+    save(folder, written)
+    assert read("denoising") == read("denoising", folder) == [written]
+    assert "64×64" in next(folder.glob("denoising/*.json")).read_text(encoding="utf-8")
+    assert read("scribbles") == []
+
+
+def test_results_of_changed_rows_do_not_count(folder):
+    save(folder, result(seed=0, iou=0.9), result(seed=0, overrides={"training.epochs": 1}, iou=0.1))
+    assert len(list(folder.glob("denoising/*.json"))) == 2
+    assert [r["metrics"]["iou"] for r in read("denoising")] == [0.9]
+    assert summary("denoising")[0]["measured"]["metrics"] == {"iou": 0.9}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_json_cannot_hold_leaves_no_file(tmp_path, value):
+    with pytest.raises(ValueError, match="JSON"):
+        write(tmp_path / "result.json", result(iou=value))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"row": "report"}', b"[1]", b"null", b"\xff\xfe", b'{"overrides": {}}', "half"]
+)
+def test_a_damaged_file_is_named(folder, content):
+    save(folder, result())
+    path = folder / "denoising" / "report.quick.seed1.json"
+    whole = json.dumps(result(seed=1)).encode()
+    path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    with pytest.raises(ValueError, match=re.escape(f"{path} is not a result file")):
+        read("denoising")
+
+
+def test_mean_and_spread_over_seeds():
+    several = [result(seed=seed, iou=iou, dice=0.5) for seed, iou in ((2, 0.8), (0, 0.9), (1, 0.94))]
+    mean = (0.8 + 0.9 + 0.94) / 3
+    spread = math.sqrt(sum((x - mean) ** 2 for x in (0.8, 0.9, 0.94)) / 2)
+    ours = measured([*several, result("other", iou=0.1)], "report")
+    assert ours["metrics"] == pytest.approx({"iou": mean, "dice": 0.5})
+    assert ours["spread"] == pytest.approx({"iou": spread, "dice": 0})
+    assert (ours["seeds"], ours["scale"], ours["data"], ours["parameters"]) == ([0, 1, 2], "quick", "embedded", 1000)
+
+
+def test_one_seed_has_no_spread():
+    ours = measured([result(iou=0.9)], "report")
+    assert (ours["metrics"], ours["spread"]) == ({"iou": 0.9}, {})
+
+
+def test_a_row_without_results_was_not_measured():
+    assert measured([result("other")], "report") is None
+    assert measured([], "report") is None
+
+
+def test_a_metric_that_only_some_seeds_have_is_left_out():
+    ours = measured([result(seed=0, iou=0.9, bce=0.1), result(seed=1, iou=0.8)], "report")
+    assert ours["metrics"] == pytest.approx({"iou": 0.85})
+    ours = measured([result(seed=1, iou=0.8), result(seed=0, iou=0.9, bce=0.1)], "report")
+    assert ours["metrics"] == pytest.approx({"iou": 0.85})
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        ([("quick", "embedded"), ("full", "embedded")], ("full", "embedded")),
+        ([("quick", "real"), ("full", "embedded")], ("quick", "real")),
+        ([("quick", "real"), ("full", "real"), ("full", "embedded")], ("full", "real")),
+        ([("quick", "embedded")], ("quick", "embedded")),
+    ],
+)
+def test_real_data_come_first_and_then_the_largest_scale(found, chosen):
+    several = [result(seed=i, scale=scale, data=data, iou=i / 10) for i, (scale, data) in enumerate(found)]
+    for ordered in (several, several[::-1]):
+        ours = measured(ordered, "report")
+        assert (ours["scale"], ours["data"]) == chosen
+        assert ours["seeds"] == [found.index(chosen)]
+        assert ours["metrics"] == {"iou": found.index(chosen) / 10}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((0.90914,), "0.9091"),
+        ((0.90914, 0.00123), "0.9091 ± 0.0012"),
+        ((1, 0.0), "1.0000 ± 0.0000"),
+        ((0.0,), "0.0000"),
+        ((None,), "–"),
+        ((None, None), "–"),
+    ],
+)
+def test_numbers(arguments, text):
+    assert number(*arguments) == text
+
+
+def cells(table, row):
+    line = next(line for line in table.splitlines() if f"(`{row}`)" in line)
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_scoreboard_has_reported_beside_measured(folder):
+    save(folder, result(seed=0, iou=0.91, dice=0.95, bce=0.05), result(seed=1, iou=0.93, dice=0.95, bce=0.05))
+    save(folder, result("otsu", scale="full", iou=0.36, dice=0.5))
+    table = scoreboard("denoising")
+    head, rule, *lines = table.splitlines()
+    assert head == (
+        "| row | IoU reported | IoU ours | Dice reported | Dice ours | BCE reported | BCE ours | scale, seeds |"
+    )
+    assert {line.count("|") for line in (head, rule, *lines)} == {head.count("|")}
+    assert [re.search(r"\(`(.*?)`\)", line)[1] for line in lines] == [row.name for row in load_rows("denoising")]
+    assert cells(table, "report")[1:] == [
+        *("0.9090", "0.9200 ± 0.0141"),
+        *("0.9520", "0.9500 ± 0.0000"),
+        *("0.0330", "0.0500 ± 0.0000"),
+        "quick, 2",
+    ]
+    assert cells(table, "otsu")[1:] == ["–", "0.3600", "–", "0.5000", "–", "–", "full, 1"]
+    assert cells(table, "fast")[1:] == 6 * ["–"] + ["not run"]
+
+
+def test_scoreboard_of_one_scale_and_chosen_metrics(folder):
+    save(folder, result(seed=0, iou=0.8), result(seed=0, scale="full", iou=0.9))
+    assert cells(scoreboard("denoising", ["iou"], "quick"), "report")[1:] == ["0.9090", "0.8000", "quick, 1"]
+    assert cells(scoreboard("denoising", ["iou"]), "report")[1:] == ["0.9090", "0.9000", "full, 1"]
+
+
+def test_scoreboard_of_any_measured_metric(folder):
+    save(folder, result(iou_horse=0.75))
+    assert cells(scoreboard("denoising", ["iou_horse"]), "report")[1:] == ["–", "0.7500", "quick, 1"]
+
+
+def test_rows_as_json(folder):
+    save(folder, result(seed=4, iou=0.9), result(seed=5, iou=0.8))
+    table = {entry["row"]: entry for entry in results.rows_table("denoising")}
+    entry = table["report"]
+    assert entry["measured"] == pytest.approx({"iou": 0.85})
+    assert entry["reported"] == {"iou": 0.909, "dice": 0.952, "bce": 0.033}
+    assert (entry["scale"], entry["data"], entry["seeds"]) == ("quick", "embedded", [4, 5])
+    assert table["fast"]["measured"] is None
+    assert table["otsu"]["parameters"] == 0
+    assert table["report"]["parameters"] > table["no-skip"]["parameters"] > 0
+    assert json.loads(json.dumps(table)) == table
+
+
+def test_rows_command_prints_the_same_as_json(folder, capsys):
+    save(folder, result(seed=4, iou=0.9))
+    assert main(["rows", "denoising", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == results.rows_table("denoising")
+    assert main(["rows", "denoising"]) == 0
+    assert scoreboard("denoising") in capsys.readouterr().out
