@@ -23,10 +23,7 @@ def curves(history: Sequence[Mapping], reported: Mapping[str, float] | None = No
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axis, name, label in zip(axes, ("loss", "iou", "dice"), ("loss", "IoU", "Dice")):
-        if name == "loss":
-            axis.plot(
-                epochs, [row["loss"] for row in history], color=ORANGE, ls="--", marker="s", ms=3, label="training"
-            )
+        axis.plot(epochs, [row[name] for row in history], color=ORANGE, ls="--", marker="s", ms=3, label="training")
         axis.plot(epochs, [row[f"val_{name}"] for row in history], color=BLUE, marker="o", ms=3, label="validation")
         if reported and name in reported:
             axis.axhline(reported[name], color="black", ls=":", label=f"reported: {reported[name]}")
@@ -177,7 +174,7 @@ def dots(
         axis.axvline(value, color=colour, ls=style, label=name)
     axis.grid(alpha=0.3, axis="x")
     if lines:
-        axis.legend(frameon=False, loc="center right")
+        figure.legend(frameon=False, loc="outside lower center", ncols=len(lines))
     return figure
 
 

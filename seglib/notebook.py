@@ -130,6 +130,7 @@ def execute(path: Path, out: Path, in_place: bool) -> None:
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent.resolve())}},
         coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],
         on_cell_start=progress if sys.stdout.isatty() else None,
     )
     error = None

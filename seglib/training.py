@@ -34,8 +34,9 @@ class NonFiniteLoss(RuntimeError):
 
 
 class History(list):
-    """One dict per epoch: `epoch` (from 1), `seconds` since the start, `learning_rate`, `loss`, and the validation
-    metrics with `val_` before their names. `best` is the row of the weights that were kept."""
+    """One dict per epoch: `epoch` (from 1), `seconds` since the start, `learning_rate`, `loss` and the metrics of
+    `BinaryMetrics`; first over the training batches as they were trained on (augmented, with dropout, while the weights
+    changed), then, with `val_` before their names, over the validation part. `best` is the row of the kept weights."""
 
     best: dict
 
@@ -127,12 +128,12 @@ def fit(
                 train.set_epoch(epoch)
             train_loader.set_epoch(epoch)
             rate = optimizer_.param_groups[0]["lr"]
-            train_loss = _train_epoch(accelerator, network, loss, train_loader, optimizer_, scheduler, layout, epoch)
+            trained = _train_epoch(accelerator, network, loss, train_loader, optimizer_, scheduler, layout, epoch)
             metrics = _validate(accelerator, network, validation_loader, layout, loss)
             if schedule == "plateau":
                 scheduler.step(metrics["loss"])
             row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start, "learning_rate": rate}
-            row |= {"loss": train_loss} | {f"val_{name}": value for name, value in metrics.items() if name != "images"}
+            row |= trained | {f"val_{name}": value for name, value in metrics.items()}
             state.add(row, f"val_{monitor}", HIGHER_IS_BETTER.get(monitor, True))
             if checkpoints:
                 checkpoints.save(state)
@@ -165,10 +166,10 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([torch.sigmoid(model(batch.to(device))).cpu() for batch in images.split(64)])
 
 
-def _train_epoch(accelerator, network, loss, loader, optimizer, scheduler, layout, epoch) -> float:
-    """One pass over the training data; returns the mean loss of its steps."""
+def _train_epoch(accelerator, network, loss, loader, optimizer, scheduler, layout, epoch) -> dict[str, float]:
+    """One pass over the training data; returns the mean loss of its steps, and the metrics of its batches."""
     network.train()
-    losses = []
+    losses, metrics = [], BinaryMetrics()
     with progress_bar(len(loader), f"epoch {epoch + 1}", accelerator.is_main_process) as bar:
         for step, (image, target) in enumerate(loader):
             logits = network(image.to(memory_format=layout))
@@ -179,11 +180,13 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, scheduler, layou
             if isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
                 scheduler.step()
             losses.append(batch_loss.detach())
+            metrics.update(BinaryMetrics.count(logits.detach(), target))
             bar.update()
             # Looking at a loss makes the program wait for an accelerator, so it is done now and then.
             if step % 50 == 49 or step + 1 == len(loader):
                 _check_finite(losses, epoch, optimizer.param_groups[0]["lr"])
-    return accelerator.reduce(torch.stack(losses).mean(), "mean").item()
+    metrics.totals = accelerator.reduce(metrics.totals, "sum")
+    return {"loss": accelerator.reduce(torch.stack(losses).mean(), "mean").item()} | metrics.compute()
 
 
 def _check_finite(losses: list[Tensor], epoch: int, learning_rate: float) -> None:

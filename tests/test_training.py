@@ -74,6 +74,7 @@ def test_the_first_step_is_the_one_worked_out_by_hand():
     history = train(model, data, epochs=1, batch_size=1, learning_rate=0.25)
     assert model.weight.item() == pytest.approx(0.25, abs=1e-6)
     assert history[0]["loss"] == pytest.approx(np.log(2), abs=1e-6)
+    assert (history[0]["iou"], history[0]["bce"]) == (1.0, pytest.approx(np.log(2)))  # logit 0 counts as foreground
     assert history[0]["val_loss"] == pytest.approx(np.log(1 + np.exp(-0.25)), abs=1e-6)
 
 
