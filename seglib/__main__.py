@@ -6,7 +6,12 @@ import argparse
 import json
 import sys
 
-from .config import SCALES, ConfigError, load_row, parse_override, reports
+try:
+    from .config import SCALES, ConfigError, load_row, parse_override, reports
+except ModuleNotFoundError as missing:
+    sys.exit(
+        f"seglib: the package {missing.name!r} is not installed; in the course's folder, `make notebooks` installs all"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,17 +55,20 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
+    except ModuleNotFoundError as missing:
+        print(f"seglib: the package {missing.name!r} is not installed", file=sys.stderr)
+        return 1
     except (ConfigError, OSError, ValueError, RuntimeError) as error:
         print(f"seglib {options.command}: {error}", file=sys.stderr)
         return 1
 
 
 def _rows(options) -> int:
-    from . import results
+    from . import experiment, results
 
     chosen = [options.report] if options.report else reports()
     if options.json:
-        print(json.dumps([entry for report in chosen for entry in results.rows_table(report)], indent=1))
+        print(json.dumps([entry for report in chosen for entry in experiment.rows_table(report)], indent=1))
         return 0
     for report in chosen:
         print(f"{report}\n{results.scoreboard(report)}\n")

@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -29,9 +30,11 @@ def install_missing() -> None:
     if not missing:
         return
     installed = [f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions() if d.metadata["Name"]]
-    held = Path("/tmp/installed-before.txt")
-    held.write_text("\n".join(sorted(set(installed))))
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(held), *missing], check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        held = Path(folder) / "installed.txt"
+        held.write_text("\n".join(sorted(set(installed))))
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(held), *missing]
+        subprocess.run(command, check=True)
 
 
 def _installed(name: str) -> bool:

@@ -99,6 +99,27 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def rows_table(report: str) -> list[dict]:
+    """Every row of a report as `python -m seglib rows --json` prints it."""
+    table = []
+    for line in results.summary(report):
+        row, ours = line["row"], line["measured"]
+        entry = {
+            "report": report,
+            "row": row.name,
+            "title": row.title,
+            "parameters": count_parameters(make_model(row)) if row.model else 0,
+            "reported": row.reported,
+            "measured": ours["metrics"] if ours else None,
+        }
+        if ours:
+            entry |= {"scale": ours["scale"], "data": ours["data"], "seeds": ours["seeds"]}
+        if row.best:
+            entry["best"] = True
+        table.append(entry)
+    return table
+
+
 def train(row: Row, seed: int, data: Splits, **arguments) -> tuple[nn.Module, History]:
     """Trains a row's network on `data`; `arguments` are passed on to `fit`."""
     set_seed(seed)

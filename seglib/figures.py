@@ -116,12 +116,13 @@ def robustness(
     sweeps: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]], trained: Mapping[str, tuple]
 ) -> Figure:
     """Mean IoU against the strength of each kind of noise; the range met in training is shaded."""
-    figure, axes = plt.subplots(1, len(sweeps), figsize=(3.8 * len(sweeps), 3.4), sharey=True, layout="constrained")
-    for axis, (label, (levels, series)) in zip(axes, sweeps.items()):
+    size = (3.8 * len(sweeps), 3.4)
+    figure, axes = plt.subplots(1, len(sweeps), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for axis, (label, (levels, series)) in zip(axes[0], sweeps.items()):
         axis.axvspan(*trained[label], color="0.9", label="met in training")
         lines(levels, series, xlabel=label, ylabel="mean IoU", axis=axis)
         axis.label_outer()
-    for axis in axes[1:]:
+    for axis in axes[0, 1:]:
         axis.get_legend().remove()
     return figure
 

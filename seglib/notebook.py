@@ -166,7 +166,8 @@ def set_address(url: str) -> list[Path]:
     folder = root()
     old, new = address(), url.removeprefix("https://github.com/")
     changed = []
-    for path in [folder / "pyproject.toml", folder / "README.md", *all_notebooks(folder)]:
+    solutions = sorted(folder.glob("notebooks/solutions/*.ipynb"))
+    for path in [folder / "pyproject.toml", folder / "README.md", *all_notebooks(folder), *solutions]:
         text = path.read_text(encoding="utf-8")
         if old in text:
             write_whole(path, lambda file, t=text: file.write(t.replace(old, new).encode()), "address")

@@ -132,29 +132,6 @@ def number(value: float | None, spread: float | None = None) -> str:
     return f"{value:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
 
 
-def rows_table(report: str) -> list[dict]:
-    """Every row of a report as `python -m seglib rows --json` prints it."""
-    from .experiment import count_parameters, make_model  # experiment writes results, so it imports this module
-
-    table = []
-    for line in summary(report):
-        row, ours = line["row"], line["measured"]
-        entry = {
-            "report": report,
-            "row": row.name,
-            "title": row.title,
-            "parameters": count_parameters(make_model(row)) if row.model else 0,
-            "reported": row.reported,
-            "measured": ours["metrics"] if ours else None,
-        }
-        if ours:
-            entry |= {"scale": ours["scale"], "data": ours["data"], "seeds": ours["seeds"]}
-        if row.best:
-            entry["best"] = True
-        table.append(entry)
-    return table
-
-
 def describe_run(seconds: float, precision: str | None) -> dict:
     """On what a result was measured: time, precision of the training, hardware, package versions, commit."""
     return {

@@ -102,11 +102,10 @@ def test_paths_links_and_address(path):
     assert not re.search(r"/home/|/root/|/Users/|/tmp/ipykernel|\.\./\.\./shared", text)
     for cell in read(path).cells:
         for link in re.findall(r"\]\(([^)#]+)\)", cell.source) if cell.cell_type == "markdown" else []:
-            if link.startswith("http"):
-                if "github.com/" in link or "githubusercontent" in link:
-                    assert f"/github/{address()}/" in link or link.endswith("colab-badge.svg"), link
-                    assert link.endswith((path.name, "colab-badge.svg")), link
-            else:
+            if link.startswith("https://colab.research.google.com/github"):
+                place = path.relative_to(ROOT).as_posix()
+                assert link == f"https://colab.research.google.com/github/{address()}/blob/main/{place}"
+            elif not link.startswith("http"):
                 assert (path.parent / link).exists(), link
     for found in re.findall(r"REPOSITORY = \\\"https://github.com/([^\\]+)\\\"", text):
         assert found == address()

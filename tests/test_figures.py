@@ -1,0 +1,78 @@
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from seglib import figures
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_errors_have_the_colours_that_the_legend_says():
+    prediction, truth = np.array([[1, 1, 0, 0]]), np.array([[1, 0, 1, 0]])
+    picture = figures.error_map(prediction, truth)
+    colours = [matplotlib.colors.to_hex(pixel) for pixel in picture[0]]
+    assert colours == ["#ffffff", figures.FALSE_POSITIVE.lower(), figures.FALSE_NEGATIVE.lower(), "#000000"]
+    drawn = figures.errors([prediction], [truth], {"network": [prediction]}, ["one"])
+    legend = {
+        text.get_text(): patch.get_facecolor()
+        for text, patch in zip(drawn.legends[0].texts, drawn.legends[0].legend_handles)
+    }
+    assert matplotlib.colors.to_hex(legend["false positive"]) == figures.FALSE_POSITIVE.lower()
+    assert matplotlib.colors.to_hex(legend["false negative"]) == figures.FALSE_NEGATIVE.lower()
+    np.testing.assert_array_equal(drawn.axes[3].images[0].get_array(), picture)
+
+
+def test_curves_draw_training_validation_and_the_reported_line():
+    history = [
+        {
+            "epoch": e,
+            "loss": 1 / e,
+            "iou": 0.1 * e,
+            "dice": 0.2 * e,
+            "val_loss": 2 / e,
+            "val_iou": 0.15 * e,
+            "val_dice": 0.25 * e,
+        }
+        for e in (1, 2, 3)
+    ]
+    axes = figures.curves(history, {"iou": 0.4}).axes
+    assert [axis.get_title() for axis in axes] == ["loss", "IoU", "Dice"]
+    assert list(axes[1].lines[0].get_ydata()) == pytest.approx([0.1, 0.2, 0.3])
+    assert list(axes[1].lines[1].get_ydata()) == pytest.approx([0.15, 0.3, 0.45])
+    assert list(axes[1].lines[2].get_ydata()) == [0.4, 0.4]
+    assert len(axes[0].lines) == len(axes[2].lines) == 2
+
+
+def test_dots_stand_from_worst_to_best():
+    axis = figures.dots({"b": 0.5, "a": 0.9, "c": 0.1}, {"a": 0.1}, xlabel="IoU", lines={"bar": 0.3}).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["c", "b", "a"]
+    assert list(axis.lines[0].get_xdata()) == [0.1, 0.5, 0.9]
+
+
+def test_histogram_shares_sum_to_those_of_the_classes():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    truths = (images >= 192).astype(np.uint8)
+    background, foreground = figures.histogram(images, truths).axes[0].containers
+    assert sum(bar.get_height() for bar in background) == pytest.approx(0.75)
+    assert sum(bar.get_height() for bar in foreground) == pytest.approx(0.25)
+
+
+def test_the_other_pictures_show_what_they_are_given():
+    picture = np.linspace(0, 1, 20).reshape(4, 5)
+    gallery = figures.gallery({"row": [picture, picture]}, ["one", "two"])
+    assert [axis.get_title() for axis in gallery.axes] == ["one", "two"]
+    np.testing.assert_array_equal(gallery.axes[1].images[0].get_array(), picture)
+    panels = figures.uncertainty(picture, picture > 0.5, picture, 1 - picture).axes[:4]
+    np.testing.assert_array_equal(panels[3].images[0].get_array(), 1 - picture)
+    sweep = figures.robustness({"σ": ([0, 1], {"net": [0.9, 0.5]})}, {"σ": (0.2, 0.4)})
+    assert list(sweep.axes[0].lines[0].get_ydata()) == [0.9, 0.5]
+    drawn = figures.reliability({"net": (np.array([0.1, 0.9]), np.array([0.2, 0.8]))}).axes[0]
+    assert list(drawn.lines[1].get_ydata()) == [0.2, 0.8]
