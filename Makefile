@@ -21,7 +21,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest --nbval notebooks $(wildcard reduce_dataset.ipynb)
 
 lab: $(INSTALLED)
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_denoising.ipynb
 
 reproduce: $(INSTALLED)
 	@$(BIN)/python -m seglib reproduce

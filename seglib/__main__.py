@@ -55,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on after the last whole epoch", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as missing:
         print(f"seglib: the package {missing.name!r} is not installed", file=sys.stderr)
         return 1

@@ -91,7 +91,7 @@ class Training(Strict):
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "plateau", "one-cycle"] = "constant"
     plateau_patience: int = Field(5, ge=0)
-    monitor: str = "iou"
+    monitor: Literal["loss", "iou", "dice", "iou_pooled", "dice_pooled", "pixel_accuracy", "bce"] = "iou"
     patience: int | None = Field(None, ge=1)
     precision: Literal["auto", "float32", "bf16", "fp16"] = "float32"
     channels_last: bool = False

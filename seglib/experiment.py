@@ -21,6 +21,7 @@ from . import baselines, results, weights
 from .config import ConfigError, Row, load_row
 from .data import shapes
 from .data.common import AUGMENTATIONS, SegmentationDataset
+from .files import write_whole
 from .losses import weighted_sum
 from .metrics import BinaryMetrics
 from .models.unet import UNet
@@ -181,7 +182,8 @@ def run(
         metrics, chosen = evaluate(model, splits.validation), {"best_epoch": history.best["epoch"]}
         metrics |= evaluate_on_silhouettes(model, row, seed, folder)
         if PartialState().is_main_process:
-            weights.save(model, checkpoints / "best.safetensors", {"report": report, "row": name, "scale": scale})
+            about = {"report": report, "row": name, "scale": scale, "seed": str(seed), "result": path.name}
+            weights.save(model, checkpoints / "best.safetensors", about)
     images = metrics.pop("images")
     result = {
         "report": report,
@@ -233,7 +235,5 @@ def evaluate_on_silhouettes(model: nn.Module, row: Row, seed: int, folder: str |
 
 
 def check_writable(folder: Path) -> None:
-    """Raises OSError, naming the folder, where files cannot be written into it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(13, "cannot write results into this folder", str(folder))
+    """Raises OSError, naming the folder, where not even a megabyte can be written into it."""
+    write_whole(folder / ".probe", lambda file: file.write(bytes(2**20)), "results").unlink()

@@ -57,11 +57,11 @@ def errors(
         rows, columns, figsize=(1.6 * columns + 0.8, 1.6 * rows + 0.6), layout="constrained", squeeze=False
     )
     for j, (image, truth, title) in enumerate(zip(images, truths, titles)):
-        panels = [(image, "input"), (truth, "truth")]
+        panels = [(image, "input"), (truth > 0, "truth")]
         for name, masks in predictions.items():
-            panels += [(masks[j], name), (error_map(masks[j], truth), "errors")]
+            panels += [(masks[j] > 0, name), (error_map(masks[j], truth), "errors")]
         for axis, (panel, label) in zip(axes[:, j], panels):
-            axis.imshow(panel, cmap="gray", interpolation="nearest")
+            _show(axis, panel)
             axis.set(xticks=[], yticks=[])
             if j == 0:
                 axis.set_ylabel(label)
@@ -75,8 +75,16 @@ def errors(
     return figure
 
 
+def _show(axis, picture: np.ndarray) -> None:
+    """Grey values as they are: black is 0 and white is 255 or 1, whatever the picture's own range."""
+    axis.imshow(picture, cmap="gray", interpolation="nearest", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
+
+
 def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = (), scale: float = 1.5) -> Figure:
-    """Rows of small grey pictures, each row named on the left; `titles` stand above the columns."""
+    """Rows of small grey pictures, each row named on the left; `titles` stand above the columns.
+
+    A picture is 8-bit, or a mask or float with 1 as white.
+    """
     columns = max(map(len, rows.values()))
     figure, axes = plt.subplots(
         len(rows),
@@ -90,9 +98,7 @@ def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = ()
     for line, (name, pictures) in zip(axes, rows.items()):
         line[0].set_ylabel(name)
         for axis, picture in zip(line, pictures):
-            axis.imshow(
-                picture, cmap="gray", interpolation="nearest", vmin=0, vmax=1 if picture.dtype == bool else None
-            )
+            _show(axis, picture)
     for axis, title in zip(axes[0], titles):
         axis.set_title(title, fontsize=9)
     return figure

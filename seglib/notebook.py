@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from . import results
 from .config import SCALES, ConfigError, reports
 from .files import root, write_whole
@@ -32,6 +34,8 @@ def setup() -> str:
     warnings.filterwarnings("ignore", category=FutureWarning)
     plt.rcParams.update({"figure.dpi": 100, "font.size": 10, "axes.titlesize": 11, "figure.facecolor": "white"})
     print(f"scale: {scale}")
+    if "google.colab" in sys.modules and scale == "quick" and torch.cuda.is_available():
+        print("There is a GPU: for the reports' own scale, run `%env SEGLIB_SCALE=full` first, then all cells.")
     return scale
 
 
@@ -164,6 +168,8 @@ def set_address(url: str) -> list[Path]:
     if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", url):
         raise ValueError(f"expected an address like https://github.com/OWNER/REPOSITORY, got {url!r}")
     folder = root()
+    if folder is None:
+        raise FileNotFoundError("seglib is not run from the course's folder, whose files hold the address")
     old, new = address(), url.removeprefix("https://github.com/")
     changed = []
     solutions = sorted(folder.glob("notebooks/solutions/*.ipynb"))

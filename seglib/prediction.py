@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import zipfile
 import zlib
@@ -35,9 +36,10 @@ def predict_files(
     Raises:
         WeightsError: before anything is written: weights that are missing or belong to another network.
     """
+    network = make_model(row)  # before the weights are looked for: a classical baseline has neither
     models = []
     for path in weight_files or weights.shipped_weights(row.report, row.name):
-        models.append(make_model(row))
+        models.append(copy.deepcopy(network))
         weights.load(models[-1], path)
     failed, written = [], {}
     for path in map(Path, images):
@@ -49,7 +51,7 @@ def predict_files(
                 mask = (probability(models, image) >= 0.5).astype(np.uint8) * 255
                 encoded = cv2.imencode(".png", mask)[1]
                 write_whole(Path(out) / f"{stem}.png", lambda file, png=encoded: file.write(png), "mask")
-        except ValueError as error:
+        except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
             failed.append(str(path))
             print(f"{path}: {error}; skipped", file=sys.stderr)
     return failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import random
 import sys
 import time
@@ -26,6 +27,10 @@ from .metrics import BinaryMetrics
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
+ADVICE = (
+    "try a tenth of the learning rate, precision float32 instead of fp16, and look for images or masks with NaN or "
+    "values outside [0, 1]"
+)
 HIGHER_IS_BETTER = {"loss": False, "bce": False}  # every other metric is better when higher
 
 
@@ -42,10 +47,6 @@ class History(list):
 
     def column(self, name: str) -> list:
         return [row[name] for row in self]
-
-    def seconds_to(self, metric: str, value: float) -> float | None:
-        """Seconds until `metric` first reached `value`, or None where it never did."""
-        return next((row["seconds"] for row in self if row[metric] >= value), None)
 
 
 def fit(
@@ -130,6 +131,8 @@ def fit(
             rate = optimizer_.param_groups[0]["lr"]
             trained = _train_epoch(accelerator, network, loss, train_loader, optimizer_, scheduler, layout, epoch)
             metrics = _validate(accelerator, network, validation_loader, layout, loss)
+            if not math.isfinite(metrics["loss"]):
+                raise NonFiniteLoss(f"the validation loss is {metrics['loss']} after epoch {epoch + 1}; {ADVICE}")
             if schedule == "plateau":
                 scheduler.step(metrics["loss"])
             row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start, "learning_rate": rate}
@@ -148,14 +151,18 @@ def fit(
 def evaluate(
     model: nn.Module, data: Dataset, *, batch_size: int = 64, precision: str = "float32", workers: int = 0
 ) -> dict[str, float]:
-    """The metrics of `BinaryMetrics` over a data set, shared out over all processes; the same on each of them."""
+    """The metrics of `BinaryMetrics` over a data set, shared out over all processes; the same on each of them.
+
+    Leaves the model on the accelerator's device, in NHWC order and in evaluation mode.
+    """
     accelerator = make_accelerator(precision)
     network, loader = accelerator.prepare(
         model.to(memory_format=torch.channels_last), make_loader(data, batch_size, workers)
     )
-    metrics = _validate(accelerator, network, loader, torch.channels_last)
-    unwrap(accelerator, model)
-    return metrics
+    try:
+        return _validate(accelerator, network, loader, torch.channels_last)
+    finally:
+        unwrap(accelerator, model)
 
 
 @torch.no_grad()
@@ -195,8 +202,7 @@ def _check_finite(losses: list[Tensor], epoch: int, learning_rate: float) -> Non
         step = int((~finite).nonzero()[0]) + 1
         raise NonFiniteLoss(
             f"the loss is {losses[step - 1].item()} at epoch {epoch + 1}, step {step} (learning rate "
-            f"{learning_rate:g}); try a tenth of the learning rate, precision float32 instead of fp16, and look for "
-            "images or masks with NaN or values outside [0, 1]"
+            f"{learning_rate:g}); {ADVICE}"
         )
 
 

@@ -1,5 +1,6 @@
 """Rows: every shipped one is valid, layers lie on each other in order, and a mistake is named with the right word."""
 
+import typing
 from dataclasses import asdict
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from seglib import config
 from seglib.config import SCALES, ConfigError, load_row, load_rows, parse_override, reports, row_names
 from seglib.data import shapes
+from seglib.metrics import BinaryMetrics
 
 RANGES = ("base", "contrast", "blur_sigma", "gaussian_sigma", "salt_pepper")
 NOISE = {"blur_probability": 0} | {name: [0, 0] for name in RANGES}
@@ -289,3 +291,7 @@ def test_overrides_that_cannot_be_read(text):
     with pytest.raises(ConfigError, match="--set") as error:
         parse_override(text)
     assert text in message(error)
+
+
+def test_what_may_be_monitored_is_what_is_measured():
+    assert typing.get_args(config.Training.model_fields["monitor"].annotation) == ("loss", *BinaryMetrics.NAMES)

@@ -9,7 +9,7 @@ import pytest
 
 from seglib import results
 from seglib.__main__ import main
-from seglib.config import load_rows
+from seglib.config import load_row, load_rows, reports
 from seglib.results import measured, number, read, result_path, scoreboard, summary, write
 
 
@@ -214,3 +214,13 @@ def test_rows_command_prints_the_same_as_json(folder, capsys):
     assert json.loads(capsys.readouterr().out) == results.rows_table("denoising")
     assert main(["rows", "denoising"]) == 0
     assert scoreboard("denoising") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("report", reports())
+def test_committed_results_are_of_the_rows_as_they_stand_now(report):
+    committed = read(report)
+    assert committed
+    for result in committed:
+        row = load_row(report, result["row"], result["scale"])
+        assert result["config"] == row.recipe(), f"{row.name} at {row.scale} scale has changed since it was run"
+        assert not result["run"]["commit"].endswith("-dirty")

@@ -135,6 +135,15 @@ def test_a_loss_that_is_not_finite_stops_the_run():
         train(Explodes(1, 1, 1), epochs=3)  # 12 pairs in batches of 4: the fifth step is the second of epoch 2
 
 
+def test_a_validation_loss_that_is_not_finite_stops_the_run_too():
+    class FailsInEvaluation(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) * (1 if self.training else float("nan"))
+
+    with pytest.raises(NonFiniteLoss, match=r"validation loss is nan after epoch 1"):
+        train(FailsInEvaluation(1, 1, 1))
+
+
 def test_precisions_may_follow_one_another_and_leave_the_model_as_it_was():
     for precision in ("bf16", "float32", "bf16"):
         model = tiny_unet()
