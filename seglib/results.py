@@ -104,20 +104,25 @@ def summary(report: str, scale: str | None = None, folder: str | Path | None = N
     return [{"row": row, "measured": measured(found, row.name)} for row in load_rows(report)]
 
 
-def scoreboard(report: str, metrics: Sequence[str] | None = None, scale: str | None = None) -> str:
-    """A Markdown table of a report's rows: each reported number beside ours, ± the standard deviation over seeds."""
-    lines = summary(report, scale)
+def scoreboard(report: str, metrics: Sequence[str] | None = None) -> str:
+    """A Markdown table of a report's rows, a line for each scale that was run: each reported number beside ours.
+
+    ± is the standard deviation over seeds.
+    """
+    found = read(report)
+    rows = load_rows(report)
     if metrics is None:
-        metrics = list(dict.fromkeys(name for line in lines for name in line["row"].reported))
+        metrics = list(dict.fromkeys(name for row in rows for name in row.reported))
     heads = [f"{LABELS.get(name, name)} {kind}" for name in metrics for kind in ("reported", "ours")]
     table = [f"| row | {' | '.join(heads)} | scale, seeds |", "|---" * (len(heads) + 2) + "|"]
-    for line in lines:
-        row, ours = line["row"], line["measured"]
-        cells = []
-        for name in metrics:
-            cells += [number(row.reported.get(name)), number(*_of(ours, name))]
-        where = f"{ours['scale']}, {len(ours['seeds'])}" if ours else "not run"
-        table.append(f"| {row.title} (`{row.name}`) | {' | '.join(cells)} | {where} |")
+    for row in rows:
+        scales = [measured([result for result in found if result["scale"] == scale], row.name) for scale in SCALES]
+        for ours in [line for line in scales if line] or [None]:
+            cells = []
+            for name in metrics:
+                cells += [number(row.reported.get(name)), number(*_of(ours, name))]
+            where = f"{ours['scale']}, {len(ours['seeds'])}" if ours else "not run"
+            table.append(f"| {row.title} (`{row.name}`) | {' | '.join(cells)} | {where} |")
     return "\n".join(table)
 
 
