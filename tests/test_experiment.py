@@ -15,7 +15,7 @@ from seglib.data.shapes import silhouettes
 from seglib.training import evaluate
 from seglib.weights import load_file
 
-TINY = {"data.count": 40, "data.size": 16, "model.widths": [4, 8], "training.epochs": 2}
+TINY = {"data.count": 40, "data.size": 16, "model.widths": [4, 8], "training.epochs": 2, "training.learning_rate": 0.03}
 REAL = os.environ.get("SEGLIB_DATA")
 
 
@@ -27,7 +27,9 @@ def without_real_data(monkeypatch):
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    return experiment.run("denoising", "report", overrides=TINY, seed=3, out=folder / "results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SEGLIB_DATA", raising=False)
+        return experiment.run("denoising", "report", overrides=TINY, seed=3, out=folder / "results")
 
 
 def test_a_result_file_holds_what_it_takes_to_believe_it(outcome):
