@@ -9,12 +9,11 @@ includes validation after each epoch. Written to results/time_to_quality.json.
 from __future__ import annotations
 
 import contextlib
-import json
 from statistics import median
 
 from seglib import experiment, results
 from seglib.config import load_row
-from seglib.files import shipped, write_whole
+from seglib.files import shipped
 
 QUALITY = 0.90
 SEEDS = (0, 1, 2)
@@ -66,7 +65,7 @@ def main() -> None:
         "run": results.describe_run(sum(sum(filter(None, v)) for v in seconds.values()), precision=None),
     }
     path = shipped("results") / "time_to_quality.json"
-    write_whole(path, lambda file: file.write((json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()))
+    results.write(path, record)
     for name, ratios in record["times_faster"].items():
         known = [ratio for ratio in ratios if ratio]
         print(f"{name}: the fast one is {median(known):.1f} times faster ({min(known):.1f} to {max(known):.1f})")

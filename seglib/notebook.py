@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
 import subprocess
@@ -101,7 +100,7 @@ def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool =
         )
         records[path.name] = {"seconds": round(seconds), "peak_memory_mb": round(memory), "passed": status == 0}
     record = {"notebooks": records, "hardware": results.hardware()}
-    write_whole(out / "notebooks.json", lambda file: file.write(json.dumps(record, indent=1).encode()), "record")
+    results.write(out / "notebooks.json", record)
     print()
     for report in reports():
         print(f"{report}\n{results.scoreboard(report)}\n")
@@ -122,11 +121,10 @@ def execute(path: Path, out: Path, in_place: bool) -> None:
 
     notebook = nbformat.read(path, as_version=4)
     cells = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    line = "\r" if sys.stdout.isatty() else "\n"
 
     def progress(cell, cell_index) -> None:
         if cell_index in cells:
-            print(f"{path.name}: cell {cells.index(cell_index) + 1} of {len(cells)}", end=line, flush=True)
+            print(f"{path.name}: cell {cells.index(cell_index) + 1} of {len(cells)}", end="\r", flush=True)
 
     client = NotebookClient(
         notebook,

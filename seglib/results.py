@@ -19,7 +19,7 @@ from .files import root, shipped, write_whole
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "albumentations", "accelerate", "scikit-image")
 NEEDED = ("report", "row", "scale", "data", "seed", "overrides", "parameters", "metrics")
-# How many digits a metric is shown with, and what it is called; the rest of the names are in the glossary.
+# What metrics are called in tables; others stand under their own name.
 LABELS = {
     "iou": "IoU",
     "dice": "Dice",
@@ -41,7 +41,7 @@ def result_path(
 
 
 def write(path: Path, result: Mapping) -> None:
-    """Writes a result file, whole or not at all."""
+    """Writes a result, or another record, as JSON; whole or not at all."""
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()), "result")
 
