@@ -87,7 +87,7 @@ class Training(Strict):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "plateau", "one-cycle"] = "constant"
     plateau_patience: int = Field(5, ge=0)

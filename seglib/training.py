@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,13 @@ from tqdm import tqdm
 from .data.common import hash_seed
 from .files import write_whole
 from .metrics import BinaryMetrics
+from .muon import Muon
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+OPTIMIZERS = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "muon": Muon,
+}
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 ADVICE = (
     "try a tenth of the learning rate, precision float32 instead of fp16, and look for images or masks with NaN or "
@@ -83,7 +89,7 @@ def fit(
         epochs: most epochs to train, at least 1.
         batch_size: images a step and process.
         learning_rate: of the optimizer; with "one-cycle", the cycle's highest.
-        optimizer: "adam" or "adamw".
+        optimizer: "adam", "adamw", or "muon" (see `seglib.muon`).
         schedule: "constant"; "plateau" (a tenth after `plateau_patience` epochs without a lower validation loss);
             "one-cycle" (Smith and Topin 2017, arXiv 1708.07120), a step at a time.
         monitor: the validation metric by which the best epoch is chosen: "loss" or a key of `BinaryMetrics.compute`.
@@ -108,7 +114,7 @@ def fit(
     model.to(accelerator.device, memory_format=layout)
     train_loader = make_loader(train, batch_size, workers, shuffle=True)
     validation_loader = make_loader(validation, 2 * batch_size, workers)
-    optimizer_ = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    optimizer_ = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     network, optimizer_, train_loader, validation_loader = accelerator.prepare(
         model, optimizer_, train_loader, validation_loader
     )

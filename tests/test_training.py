@@ -117,7 +117,7 @@ def test_schedules():
 def test_unknown_options_are_named():
     with pytest.raises(ValueError, match="schedule: expected one of constant, plateau, one-cycle; got 'cosin'"):
         train(tiny_unet(), schedule="cosin")
-    with pytest.raises(ValueError, match="optimizer: expected one of adam, adamw"):
+    with pytest.raises(ValueError, match="optimizer: expected one of adam, adamw, muon"):
         train(tiny_unet(), optimizer="sgdm")
     with pytest.raises(ValueError, match=r"monitor: expected one of loss, iou, .*; got 'val_iuo'"):
         train(tiny_unet(), monitor="val_iuo")
@@ -284,6 +284,7 @@ def test_a_process_killed_in_mid_epoch_goes_on_to_the_same_weights(tmp_path):
 
 EVALUATE = """
 import json, sys, torch
+from pathlib import Path
 from accelerate import PartialState
 from seglib.training import evaluate, fit
 from seglib.losses import weighted_sum
@@ -295,7 +296,8 @@ model = tiny_unet()
 fit(model, weighted_sum({"bce": 1.0}), pairs(), pairs(count=11), epochs=2, batch_size=3, learning_rate=0.01)
 state = PartialState()
 sums = [p.detach().double().sum().item() for p in model.parameters()]
-print("RESULT " + json.dumps([state.process_index, state.num_processes, found, sums]), flush=True)
+result = json.dumps([state.process_index, state.num_processes, found, sums])
+Path(sys.argv[2], f"process{state.process_index}.json").write_text(result)
 """
 
 
@@ -305,15 +307,15 @@ def test_two_processes_measure_what_one_does(tmp_path):
     # Without --multi_gpu, `accelerate launch` (1.15) starts a single process on a machine without a GPU.
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     done = subprocess.run(
-        [*launch, "--main_process_port", "0", str(script), str(Path(__file__).parent)],
+        [*launch, "--main_process_port", "0", str(script), str(Path(__file__).parent), str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=300,
         env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"},
     )
     assert done.returncode == 0, done.stderr
-    results = [json.loads(line.split("RESULT ")[1]) for line in done.stdout.splitlines() if "RESULT " in line]
-    assert sorted(result[0] for result in results) == [0, 1]
+    results = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("process*.json"))]
+    assert [result[0] for result in results] == [0, 1]
     assert {result[1] for result in results} == {2}
     alone = evaluate(tiny_unet(), pairs(count=11), batch_size=2)
     for result in results:

@@ -1,0 +1,97 @@
+"""The Muon optimizer beside PyTorch's own (matrices only), the singular value decomposition, and Adam."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from seglib.models.unet import UNet
+from seglib.muon import Muon, orthogonalize
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (128, 64), (24, 24), (2, 9)])
+def test_orthogonalize_keeps_the_singular_vectors_and_evens_out_the_values(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    matrix = matrix * torch.linspace(0.5, 2, shape[1], dtype=torch.float64)
+    (found,) = orthogonalize([matrix])
+    u, values, v = torch.linalg.svd(matrix, full_matrices=False)
+    in_its_basis = u.T @ found @ v.T
+    diagonal = torch.diagonal(in_its_basis)
+    assert torch.allclose(in_its_basis, torch.diag(diagonal), atol=1e-6)
+    # Small values need more iterations than five, so the bound is for those that are not.
+    large = values > 0.05 * torch.linalg.norm(values)
+    assert ((diagonal[large] > 0.6) & (diagonal[large] < 1.2)).all()
+
+
+def test_many_matrices_are_the_same_as_one_at_a_time():
+    generator = torch.Generator().manual_seed(2)
+    matrices = [torch.randn(shape, generator=generator) for shape in ((8, 72), (16, 72), (8, 36), (72, 8), (16, 16))]
+    together = orthogonalize(matrices)
+    for matrix, found in zip(matrices, together):
+        assert found.shape == matrix.shape
+        torch.testing.assert_close(found, orthogonalize([matrix])[0])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_a_kernel_moves_as_a_matrix_does_in_pytorchs_muon(layout, weight_decay):
+    generator = torch.Generator().manual_seed(3)
+    start = torch.randn(32, 8, 3, 3, generator=generator)
+    kernel = nn.Parameter(start.clone(memory_format=layout))
+    matrix = nn.Parameter(start.flatten(1).clone())
+    ours = Muon([kernel], lr=0.1, weight_decay=weight_decay)
+    theirs = torch.optim.Muon(
+        [matrix], lr=0.1, weight_decay=weight_decay, momentum=0.9, nesterov=True, adjust_lr_fn="match_rms_adamw"
+    )
+    for _ in range(4):
+        gradient = torch.randn(start.shape, generator=generator)
+        kernel.grad, matrix.grad = gradient.clone(memory_format=layout), gradient.flatten(1).clone()
+        ours.step()
+        theirs.step()
+    moved = (matrix.detach() - start.flatten(1)).abs().max()
+    assert moved > 0.05
+    assert (kernel.detach().flatten(1) - matrix.detach()).abs().max() < 0.05 * moved  # theirs computes in bfloat16
+
+
+def test_biases_norms_and_single_rows_are_adams():
+    network = UNet(1, 1, [4, 8])
+    twin = UNet(1, 1, [4, 8])
+    twin.load_state_dict(network.state_dict())
+    ours, adam = Muon(network.parameters(), lr=0.01), torch.optim.Adam(twin.parameters(), lr=0.01)
+    for (name, one), other in zip(network.named_parameters(), twin.parameters()):
+        one.grad = torch.ones_like(one) * 0.3
+        other.grad = one.grad.clone()
+    ours.step()
+    adam.step()
+    theirs = dict(twin.named_parameters())
+    for name, parameter in network.named_parameters():
+        same = torch.allclose(parameter, theirs[name])
+        assert same == (parameter.ndim == 1 or name == "head.weight"), name
+
+
+def test_the_state_of_an_interrupted_run_is_enough_to_go_on():
+    torch.manual_seed(4)
+    weights = [nn.Parameter(torch.randn(4, 3, 3, 3)), nn.Parameter(torch.randn(4))]
+    optimizer = Muon(weights, lr=0.05)
+    gradients = [[torch.randn_like(p) for p in weights] for _ in range(4)]
+
+    def steps(optimizer, parameters, which):
+        for i in which:
+            for parameter, gradient in zip(parameters, gradients[i]):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+
+    steps(optimizer, weights, [0, 1])
+    copies = [nn.Parameter(p.detach().clone()) for p in weights]
+    resumed = Muon(copies, lr=0.05)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    steps(optimizer, weights, [2, 3])
+    steps(resumed, copies, [2, 3])
+    assert all(torch.equal(one, other) for one, other in zip(weights, copies))
+
+
+def test_a_parameter_without_a_gradient_stays():
+    weights = [nn.Parameter(torch.ones(4, 3, 3, 3)), nn.Parameter(torch.ones(4))]
+    Muon(weights, lr=0.1, weight_decay=0.5).step()
+    assert all(torch.equal(p, torch.ones_like(p)) for p in weights)
