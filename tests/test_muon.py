@@ -59,7 +59,7 @@ def test_biases_norms_and_single_rows_are_adams():
     twin = UNet(1, 1, [4, 8])
     twin.load_state_dict(network.state_dict())
     ours, adam = Muon(network.parameters(), lr=0.01), torch.optim.Adam(twin.parameters(), lr=0.01)
-    for (name, one), other in zip(network.named_parameters(), twin.parameters()):
+    for one, other in zip(network.parameters(), twin.parameters()):
         one.grad = torch.ones_like(one) * 0.3
         other.grad = one.grad.clone()
     ours.step()
