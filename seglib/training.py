@@ -358,13 +358,14 @@ def make_accelerator(precision: str = "float32", data_seed: int = 0) -> Accelera
 
 
 def resolve_precision(precision: str) -> str:
-    """What "auto" means here: bf16 where the GPU, or without one the CPU, has matrix units for it, else float32."""
+    """What "auto" means here: bf16 where the GPU, or without one the CPU, multiplies in it faster, else float32."""
     if precision != "auto":
         return precision
     if torch.cuda.is_available():
         fast_bf16 = torch.cuda.get_device_capability() >= (8, 0)
     else:
-        fast_bf16 = torch.cpu.get_capabilities().get("amx_bf16", False)
+        has = torch.cpu.get_capabilities()
+        fast_bf16 = has.get("amx_bf16", False) or has.get("avx512_bf16", False)
     return "bf16" if fast_bf16 else "float32"
 
 
