@@ -61,9 +61,43 @@ class Shapes(Strict):
     noise: Noise
     progressive_epochs: int = Field(0, ge=0)
 
+    @property
+    def resize(self) -> None:
+        """Pictures are taken as large as they are."""
+
+
+class Faces(Strict):
+    """The face-mask report's data: MFSD's crops where the folder of real data is given, else generated faces.
+
+    Attributes:
+        size: height and width that every picture is reduced to.
+        count: how many faces are generated, where they are the data or are added to them.
+        two_people: share of the generated frames that show two people.
+        real: use MFSD where there is a folder of real data; false: generated faces in any case.
+        limit: keep only so many pairs, drawn at random, of each training part.
+        extra: what the training part gets in addition.
+        folds: of the cross-validation.
+        run_folds: train only the first so many.
+    """
+
+    size: int = Field(ge=8)
+    count: int = Field(ge=2)
+    two_people: Probability
+    real: bool = True
+    limit: int | None = Field(None, ge=1)
+    extra: list[Literal["generated", "masked-face-net"]] = []
+    augment: Literal["none", "faces-weak", "faces-strong", "faces-wide", "faces-image-only"]
+    folds: int = Field(ge=2)
+    run_folds: int | None = Field(None, ge=1)
+
+    @property
+    def resize(self) -> int:
+        """The height and width that a network of this row is used at."""
+        return self.size
+
 
 class UNet(Strict):
-    """The arguments of `seglib.models.unet.UNet`, and how its weights are initialised."""
+    """The arguments of `seglib.models.unet.UNet`, how its weights are initialised, and whether it normalises."""
 
     in_channels: int = Field(ge=1)
     out_channels: int = Field(ge=1)
@@ -72,6 +106,9 @@ class UNet(Strict):
     norm: Literal["batch", "group"] = "batch"
     skip: Literal["concatenate", "attention", "none"] = "concatenate"
     dropout: float = Field(0.0, ge=0, lt=1)
+    decoder_block: Literal["double", "double-se", "residual"] | None = None
+    init: Literal["pytorch", "kaiming"] = "pytorch"
+    normalize: bool = False
 
 
 class Loss(Strict):
@@ -104,8 +141,17 @@ class Baseline(Strict):
     filter: Literal["none", "gaussian", "median", "total-variation"]
 
 
+class FaceBaseline(Strict):
+    """A classical method of `seglib.baselines` for face masks, in place of a network."""
+
+    method: Literal["otsu", "otsu-better-polarity", "region-based"]
+
+
 class Row(Strict):
-    """One configuration that a report's tables name: a network and how it is trained, or a classical baseline."""
+    """One configuration that a report's tables name: a network and how it is trained, or a classical baseline.
+
+    `start` names another row of the report, whose network, trained before, this one starts from.
+    """
 
     report: str
     name: str
@@ -113,11 +159,12 @@ class Row(Strict):
     title: str
     reported: dict[str, float] = {}
     best: bool = False
-    data: Shapes
+    data: Strict
+    start: str | None = None
     model: UNet | None = None
     loss: Loss | None = None
     training: Training | None = None
-    baseline: Baseline | None = None
+    baseline: Strict | None = None
 
     @model_validator(mode="after")
     def _network_or_baseline(self) -> Row:
@@ -129,6 +176,19 @@ class Row(Strict):
     def recipe(self) -> dict[str, Any]:
         """What determines the result, as plain values: all but names, titles and reported numbers."""
         return self.model_dump(mode="json", exclude={"report", "name", "title", "reported", "best"})
+
+
+class DenoisingRow(Row):
+    data: Shapes
+    baseline: Baseline | None = None
+
+
+class FaceMasksRow(Row):
+    data: Faces
+    baseline: FaceBaseline | None = None
+
+
+ROWS = {"denoising": DenoisingRow, "face_masks": FaceMasksRow}
 
 
 def reports() -> list[str]:
@@ -171,9 +231,9 @@ def load_row(report: str, name: str, scale: Scale = "quick", overrides: typing.M
         _merge(merged, layer, f"{place}: ")
     merged |= {"report": report, "name": name, "scale": scale}
     try:
-        return Row.model_validate(merged)
+        return ROWS[report].model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(_explain(error, f"{source}, row {name!r}")) from None
+        raise ConfigError(_explain(error, ROWS[report], f"{source}, row {name!r}")) from None
 
 
 def load_rows(report: str, scale: Scale = "quick") -> list[Row]:
@@ -241,23 +301,23 @@ def _nested(flat: typing.Mapping[str, Any]) -> dict:
     return nested
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _explain(error: ValidationError, kind: type[Row], source: str) -> str:
     """One line a mistake: file, row, key, what is wrong and, for an unknown key, the nearest known one."""
     lines = []
     for mistake in error.errors():
         path = mistake["loc"]
         key = ".".join(map(str, path))
         if mistake["type"] == "extra_forbidden":
-            known = _fields_at(path[:-1]) + list(SCALES if len(path) == 1 else ())
+            known = _fields_at(kind, path[:-1]) + list(SCALES if len(path) == 1 else ())
             lines.append(f"{source}: unknown key {key!r}{_nearest(str(path[-1]), known)}; known: {', '.join(known)}")
         else:
             lines.append(f"{source}: {key}: {mistake['msg']}, got {mistake['input']!r}")
     return "\n".join(lines)
 
 
-def _fields_at(path: tuple) -> list[str]:
-    """The keys that are known at a place in a row."""
-    model: Any = Row
+def _fields_at(kind: type[Row], path: tuple) -> list[str]:
+    """The keys that are known at a place in a row of a kind."""
+    model: Any = kind
     for part in path:
         annotation = model.model_fields[part].annotation
         options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import albumentations as A
+import cv2
 import numpy as np
 import torch
 from accelerate import PartialState
@@ -18,21 +21,24 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from . import baselines, results, weights
-from .config import ConfigError, Row, load_row
-from .data import shapes
-from .data.common import AUGMENTATIONS, SegmentationDataset
+from .config import Baseline, ConfigError, Faces, Row, Shapes, load_row
+from .data import common, faces, shapes
+from .data.common import SegmentationDataset, channel_statistics, to_tensor
 from .files import write_whole
 from .losses import weighted_sum
-from .metrics import BinaryMetrics
+from .metrics import BinaryMetrics, boundary_metrics
+from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
-from .training import History, evaluate, fit, resolve_precision
+from .training import History, evaluate, fit, predict, resolve_precision
 
+AUGMENTATIONS = common.AUGMENTATIONS | faces.AUGMENTATIONS
 TUNING_IMAGES = 200  # of the training part, for the classical baselines: total variation takes 10 ms an image
+EXTRA_SEED, TEST_SEED = 1000, 2000  # added to the seed of generated faces that must not be those of the row's data
 
 
 @dataclass
 class Splits:
-    """The data sets of a row, and in one sentence what they are."""
+    """The data sets of a row or of one of its folds, and in one sentence what they are."""
 
     train: SegmentationDataset
     validation: SegmentationDataset
@@ -41,34 +47,92 @@ class Splits:
 
 @dataclass
 class Outcome:
-    """What running a row gives: the result as it stands in the file, and the trained network and its data."""
+    """What running a row gives: the result as it stands in the file, and the networks, data and histories of its
+    folds; a row without folds has one of each. A classical baseline has no network (None)."""
 
     result: dict
     path: Path
-    model: nn.Module | None
-    data: Splits
-    history: History
+    models: list[nn.Module | None]
+    data: list[Splits]
+    histories: list[History]
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The first fold's network."""
+        return self.models[0]
 
 
-def make_data(row: Row, seed: int) -> Splits:
-    """Generates or loads a row's data, and holds a part out; the same row and seed give the same data."""
+def make_data(row: Row, seed: int, folder: str | Path | None = None) -> Splits:
+    """Generates or loads a row's data, and holds a part out (its first fold); the same row and seed give the same data.
+
+    Args:
+        folder: with the real data sets; None: the embedded data.
+    """
+    return make_folds(row, seed, folder)[0]
+
+
+def make_folds(row: Row, seed: int, folder: str | Path | None = None) -> list[Splits]:
+    """The data of a row, split for each of its folds; a row without folds has one. Arguments as for `make_data`."""
+    return DATA[type(row.data)](row, seed, folder)
+
+
+def _split_shapes(row: Row, seed: int, folder) -> list[Splits]:
     noise = shapes.Noise(**row.data.noise.model_dump())
     images, masks = shapes.make_pairs(row.data.count, row.data.size, seed, noise)
     held_out = round(row.data.count * row.data.held_out)
     if not 0 < held_out < row.data.count:
         raise ConfigError(f"data.held_out: {row.data.held_out} of {row.data.count} pairs leaves one part empty")
-    augment = AUGMENTATIONS[row.data.augment]
     dataset = SegmentationDataset
     if row.data.progressive_epochs:
         dataset = partial(shapes.ProgressiveNoise, noise=noise, epochs=row.data.progressive_epochs)
-    train = dataset(images[held_out:], masks[held_out:], augment=augment and augment(), seed=seed)
+    train = dataset(images[held_out:], masks[held_out:], augment=make_augmentation(row), seed=seed)
     validation = SegmentationDataset(images[:held_out], masks[:held_out])
-    return Splits(
-        train,
-        validation,
+    description = (
         f"generated shapes, {len(train)} training and {len(validation)} validation pairs of "
-        f"{row.data.size}×{row.data.size}, seed {seed}",
+        f"{row.data.size}×{row.data.size}, seed {seed}"
     )
+    return [Splits(train, validation, description)]
+
+
+def _split_faces(row: Row, seed: int, folder) -> list[Splits]:
+    config = row.data
+    if data_source(row, folder) == "MFSD":
+        pairs, what = faces.read_mfsd(folder, config.size), "MFSD crops"
+    else:
+        pairs, what = faces.generate(config.count, config.size, seed, config.two_people), "generated faces"
+    extra, added = [], ""
+    if "generated" in config.extra:
+        extra.append(faces.generate(config.count, config.size, seed + EXTRA_SEED, config.two_people))
+        added += f" and {len(extra[-1])} generated faces"
+    if "masked-face-net" in config.extra and folder is not None:
+        extra.append(faces.read_masked_face_net(folder, config.size))
+        added += f" and {len(extra[-1])} of MaskedFaceNet"
+    folds = []
+    for i, part in enumerate(faces.split_folds(pairs.names, config.folds, seed)[: config.run_folds]):
+        inside = np.setdiff1d(np.arange(len(pairs)), part)
+        if config.limit is not None:
+            inside = np.random.default_rng([seed, i]).permutation(inside)[: config.limit]
+        training, validation = sum(extra, start=pairs.take(inside)), pairs.take(part)
+        folds.append(
+            Splits(
+                SegmentationDataset(
+                    training.images, training.masks, augment=make_augmentation(row), seed=seed, names=training.names
+                ),
+                SegmentationDataset(validation.images, validation.masks, names=validation.names),
+                f"{what} of {config.size}×{config.size}, fold {i + 1} of {config.folds}: {len(inside)}{added} for "
+                f"training, {len(part)} for validation, seed {seed}",
+            )
+        )
+    return folds
+
+
+DATA = {Shapes: _split_shapes, Faces: _split_faces}
+
+
+def make_augmentation(row: Row) -> A.Compose | None:
+    """A fresh augmentation pipeline of a row."""
+    augment = AUGMENTATIONS[row.data.augment]
+    return augment and augment()
 
 
 def make_model(row: Row) -> nn.Module:
@@ -80,7 +144,11 @@ def make_model(row: Row) -> nn.Module:
     if row.model is None:
         raise ConfigError(f"row {row.name!r} of {row.report!r} is a classical baseline: it has no network")
     arguments = row.model.model_dump()
-    return UNet(arguments.pop("in_channels"), arguments.pop("out_channels"), arguments.pop("widths"), **arguments)
+    init, normalize = arguments.pop("init"), arguments.pop("normalize")
+    network = UNet(arguments.pop("in_channels"), arguments.pop("out_channels"), arguments.pop("widths"), **arguments)
+    if init == "kaiming":
+        initialize_kaiming(network)
+    return nn.Sequential(Normalize(row.model.in_channels), network) if normalize else network
 
 
 def build_model(report: str, row: str) -> nn.Module:
@@ -121,10 +189,14 @@ def rows_table(report: str) -> list[dict]:
     return table
 
 
-def train(row: Row, seed: int, data: Splits, **arguments) -> tuple[nn.Module, History]:
-    """Trains a row's network on `data`; `arguments` are passed on to `fit`."""
+def train(row: Row, seed: int, data: Splits, start: str | Path | None = None, **arguments) -> tuple[nn.Module, History]:
+    """Trains a row's network on `data`, from fresh weights or those in the file `start`; `arguments` go to `fit`."""
     set_seed(seed)
     model = make_model(row)
+    if row.model.normalize:
+        model[0].set(*channel_statistics(data.train.images))
+    if start is not None:
+        weights.load(model, start)  # with the statistics that it was trained with
     loss = weighted_sum(row.loss.model_dump())
     history = fit(model, loss, data.train, data.validation, seed=seed, **row.training.model_dump(), **arguments)
     return model, history
@@ -144,6 +216,9 @@ def run(
 ) -> Outcome:
     """Runs a row and writes its result file; a run that was cut off is taken up at its last checkpoint.
 
+    Beside the folder of the results, in `runs`, is left for each row (and there for each fold) the best network, its
+    checkpoints and its predictions for the validation images.
+
     Args:
         report, name: which row.
         scale: "quick" or "full".
@@ -151,8 +226,7 @@ def run(
         data: folder with the real data sets; default: the environment variable SEGLIB_DATA, where it is set.
         overrides: changes to the row, such as {"training.epochs": 3}; the result file says so and is not counted as
             the row's own.
-        out: folder of the result files; default: `results` in the checkout, or in the working folder. Checkpoints
-            and the best weights go to `runs` beside it.
+        out: folder of the result files; default: `results` in the checkout, or in the working folder.
         fresh: start again, even where a checkpoint could be taken up.
         on_epoch: called with the history's row after each epoch.
 
@@ -164,66 +238,150 @@ def run(
     folder = data or os.environ.get("SEGLIB_DATA")
     if folder and not Path(folder).is_dir():
         raise ConfigError(f"expected a folder with the real data sets, got {str(folder)!r} (--data or SEGLIB_DATA)")
-    path = results.result_path(report, name, scale, seed, overrides or {}, out)
-    checkpoints = path.parents[2] / "runs" / report / path.stem
+    source = data_source(row, folder)
+    path = results.result_path(report, name, scale, seed, overrides or {}, out, source)
+    place = path.parents[2] / "runs" / report / path.stem
     if fresh:
-        shutil.rmtree(checkpoints, ignore_errors=True)
-    for place in (path.parent, checkpoints):
-        check_writable(place)
-    start = time.perf_counter()
-    splits = make_data(row, seed)
-    model, history = None, History()
-    if row.baseline is not None:
-        metrics, chosen = run_baseline(row, splits)
-    else:
-        model, history = train(
-            row, seed, splits, folder=checkpoints, settings=row.recipe() | {"seed": seed}, on_epoch=on_epoch
+        shutil.rmtree(place, ignore_errors=True)
+    for needed in (path.parent, place):
+        check_writable(needed)
+    start = None
+    if row.start:
+        first = run(report, row.start, scale=scale, seed=seed, data=data, out=out, on_epoch=on_epoch)
+        start = fold_folder(first, 0) / "best.safetensors"
+    clock = time.perf_counter()
+    folds = make_folds(row, seed, folder)
+    if len(folds) > 1 and PartialState().is_main_process:
+        names = json.dumps([fold.validation.names for fold in folds], indent=1)
+        write_whole(place / "folds.json", lambda file: file.write(names.encode()), "folds")
+    outcome = Outcome({}, path, [], folds, [])
+    found = []
+    for i, fold in enumerate(folds):
+        if row.baseline is not None:
+            model, history = None, History()
+            metrics, chosen = run_baseline(row, fold)
+        else:
+            where = fold_folder(outcome, i)
+            settings = row.recipe() | {"seed": seed}
+            if len(folds) > 1:
+                settings |= {"fold": i, "validation": fold.validation.names}
+            model, history = train(
+                row, seed, fold, start, folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
+            )
+            metrics, chosen = evaluate(model, fold.validation), {"best_epoch": history.best["epoch"]}
+            metrics |= FURTHER_METRICS[type(row.data)](model, row, seed, folder, fold)
+            if PartialState().is_main_process:
+                about = {"report": report, "row": name, "scale": scale, "seed": str(seed), "result": path.name}
+                weights.save(model, where / "best.safetensors", about)
+                save_masks(predict_masks(model, fold.validation), fold.validation.names, where / "predictions")
+        images = metrics.pop("images")
+        outcome.models.append(model)
+        outcome.histories.append(history)
+        found.append(
+            {
+                "split": f"{fold.description}; metrics over the {images} validation pairs",
+                "metrics": metrics,
+                "foreground_share": float(np.mean(fold.validation.masks)),
+                **chosen,
+                "history": list(history),
+            }
         )
-        metrics, chosen = evaluate(model, splits.validation), {"best_epoch": history.best["epoch"]}
-        metrics |= evaluate_on_silhouettes(model, row, seed, folder)
-        if PartialState().is_main_process:
-            about = {"report": report, "row": name, "scale": scale, "seed": str(seed), "result": path.name}
-            weights.save(model, checkpoints / "best.safetensors", about)
-    images = metrics.pop("images")
-    result = {
-        "report": report,
-        "row": name,
-        "scale": scale,
-        "data": "embedded",
-        "split": f"{splits.description}; metrics over the {images} validation pairs",
-        "seed": seed,
-        "overrides": dict(overrides or {}),
-        "parameters": count_parameters(model) if model else 0,
-        "metrics": metrics,
-        "foreground_share": float(np.mean(splits.validation.masks)),
-        **chosen,
-        "history": list(history),
-        "config": row.recipe(),
-        "run": results.describe_run(
-            seconds=history[-1]["seconds"] if history else time.perf_counter() - start,
-            precision=resolve_precision(row.training.precision) if row.training else None,
-        ),
-    }
+    trained = [history[-1]["seconds"] for history in outcome.histories if history]
+    outcome.result.update(
+        {
+            "report": report,
+            "row": name,
+            "scale": scale,
+            "data": source,
+            "seed": seed,
+            "overrides": dict(overrides or {}),
+            "parameters": count_parameters(outcome.model) if outcome.model else 0,
+            **(found[0] if len(found) == 1 else over_folds(found)),
+            "config": row.recipe(),
+            "run": results.describe_run(
+                seconds=sum(trained) if trained else time.perf_counter() - clock,
+                precision=resolve_precision(row.training.precision) if row.training else None,
+            ),
+        }
+    )
     if PartialState().is_main_process:
-        results.write(path, result)
-    return Outcome(result, path, model, splits, history)
+        results.write(path, outcome.result)
+    return outcome
+
+
+def data_source(row: Row, folder: str | Path | None) -> str:
+    """What a row runs on: "embedded", or the name of the real data set."""
+    return "MFSD" if isinstance(row.data, Faces) and row.data.real and folder else "embedded"
+
+
+def fold_folder(outcome: Outcome, fold: int) -> Path:
+    """Where a run leaves what belongs to one of its folds."""
+    place = outcome.path.parents[2] / "runs" / outcome.path.parent.name / outcome.path.stem
+    return place / f"fold{fold}" if len(outcome.data) > 1 else place
+
+
+def over_folds(found: list[dict]) -> dict:
+    """The folds of a run, and the mean and standard deviation of their metrics."""
+    values = {name: [fold["metrics"][name] for fold in found] for name in found[0]["metrics"]}
+    values = {name: v for name, v in values.items() if None not in v}
+    return {
+        "metrics": {name: float(np.mean(v)) for name, v in values.items()},
+        "spread": {name: float(np.std(v, ddof=1)) for name, v in values.items()},
+        "folds": found,
+    }
 
 
 def run_baseline(row: Row, data: Splits) -> tuple[dict, dict]:
-    """Metrics of a classical baseline on the validation part, and the strength chosen on the training part."""
-    filter = row.baseline.filter
-    strength = baselines.tune(data.train.images[:TUNING_IMAGES], data.train.masks[:TUNING_IMAGES], filter)
+    """Metrics of a classical baseline on the validation part, and what was chosen for it on the training part."""
+    if isinstance(row.baseline, Baseline):
+        images, masks = data.train.images[:TUNING_IMAGES], data.train.masks[:TUNING_IMAGES]
+        filter = row.baseline.filter
+        strength = baselines.tune(images, masks, filter)
+        chosen = {"strength": strength, "tuned_on": f"the first {TUNING_IMAGES} training pairs"}
+        masks = [baselines.segment(image, filter, strength) for image in data.validation.images]
+        return measure_masks(masks, data.validation), chosen
+    method, chosen = row.baseline.method, {}
+    if method == "region-based":
+        images, masks = data.train.images[:TUNING_IMAGES], data.train.masks[:TUNING_IMAGES]
+        chosen = {
+            "settings": baselines.tune_region_based(images, masks),
+            "tuned_on": f"the first {TUNING_IMAGES} training pairs",
+        }
+        masks = [baselines.region_based(image, **chosen["settings"]) for image in data.validation.images]
+    else:
+        masks = [baselines.otsu(image) for image in data.validation.images]
+        if method == "otsu-better-polarity":
+            masks = [baselines.better_polarity(mask, truth) for mask, truth in zip(masks, data.validation.masks)]
+    return measure_masks(masks, data.validation) | boundary_metrics(zip(masks, data.validation.masks)), chosen
+
+
+def measure_masks(masks: Sequence[np.ndarray], data: SegmentationDataset) -> dict:
+    """The metrics of `BinaryMetrics` for hard masks (H, W), which have no probabilities and so no cross-entropy."""
     metrics = BinaryMetrics()
-    for image, mask in zip(data.validation.images, data.validation.masks):
-        predicted = torch.from_numpy(baselines.segment(image, filter, strength))
-        logits = predicted.float() * 2 - 1
-        metrics.update(BinaryMetrics.count(logits[None, None], torch.from_numpy(mask)[None, None]))
+    for mask, truth in zip(masks, data.masks):
+        logits = torch.from_numpy(mask).float() * 2 - 1
+        metrics.update(BinaryMetrics.count(logits[None, None], torch.from_numpy(truth)[None, None]))
     computed = metrics.compute()
-    del computed["bce"]  # a hard mask has no probabilities
-    return computed, {"strength": strength, "tuned_on": f"the first {TUNING_IMAGES} training pairs"}
+    del computed["bce"]
+    return computed
 
 
-def evaluate_on_silhouettes(model: nn.Module, row: Row, seed: int, folder: str | Path | None) -> dict[str, float]:
+def predict_masks(model: nn.Module, data: SegmentationDataset) -> list[np.ndarray]:
+    """The masks, bool (H, W), that a network finds in the images of a data set."""
+    images = (to_tensor(image)[None] for image in data.images)
+    return [predict(model, image)[0, 0].numpy() >= 0.5 for image in images]
+
+
+def save_masks(masks: Sequence[np.ndarray], names: Sequence[str], folder: Path) -> None:
+    """Writes masks as PNG files of 0 and 255."""
+    for mask, name in zip(masks, names):
+        encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
+        write_whole(folder / f"{name}.png", lambda file, png=encoded: file.write(png), "prediction")
+
+
+def evaluate_on_silhouettes(
+    model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
+) -> dict[str, float]:
     """Mean IoU over 200 or more noisy pictures of each set of real silhouettes: `iou_horse` and so on."""
     noise = shapes.Noise(**row.data.noise.model_dump())
     found = {}
@@ -232,6 +390,28 @@ def evaluate_on_silhouettes(model: nn.Module, row: Row, seed: int, folder: str |
         images = shapes.degrade(masks, noise, np.random.default_rng([seed, len(masks)]))
         found[f"iou_{name}"] = evaluate(model, SegmentationDataset(images, masks))["iou"]
     return found
+
+
+def evaluate_on_faces(
+    model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
+) -> dict[str, float]:
+    """How well outlines agree on the validation part, and mean IoU over 100 new generated frames with one person
+    (`iou_one_person`) and 100 with two (`iou_two_people`)."""
+    masks = predict_masks(model, data.validation)
+    found = boundary_metrics(zip(masks, data.validation.masks))
+    for name, two_people in (("iou_one_person", 0.0), ("iou_two_people", 1.0)):
+        found[name] = evaluate(model, test_frames(row.data.size, seed, two_people))["iou"]
+    return found
+
+
+@cache
+def test_frames(size: int, seed: int, two_people: float) -> SegmentationDataset:
+    """100 generated frames that no row of that seed is trained on; kept, for every fold asks for them."""
+    pairs = faces.generate(100, size, seed + TEST_SEED, two_people)
+    return SegmentationDataset(pairs.images, pairs.masks)
+
+
+FURTHER_METRICS = {Shapes: evaluate_on_silhouettes, Faces: evaluate_on_faces}
 
 
 def check_writable(folder: Path) -> None:

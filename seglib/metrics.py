@@ -1,10 +1,14 @@
-"""Segmentation metrics: of one mask (`iou`, `dice`, `pixel_accuracy`) and, streaming, of a set (`BinaryMetrics`)."""
+"""Segmentation metrics: of one mask (`iou`, `dice`, `boundary_iou` …) and, streaming, of a set (`BinaryMetrics`)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 
@@ -46,6 +50,78 @@ def pixel_accuracy(prediction, target) -> float:
     """
     prediction, target = _as_arrays(prediction, target)
     return float(np.mean(prediction == target))
+
+
+def boundary_iou(prediction, target, dilation_ratio: float = 0.02, width: int | None = None) -> float:
+    """IoU of the masks' inner contours (Cheng et al. 2021, arXiv 2103.16562): sensitive to outlines at every size.
+
+    A contour is what d erosions with 3×3 ones take from a mask, the outside of the image being background;
+    d = max(1, round(`dilation_ratio` · √(H² + W²))).
+
+    Args:
+        prediction, target: (H, W), boolean or values 0 and 1, NumPy or torch.
+        dilation_ratio: contour width as a share of the image's diagonal.
+        width: contour width d in pixels, instead.
+
+    Returns:
+        0 to 1; two empty masks agree: 1.
+
+    Raises:
+        ValueError: shapes differ, values other than 0 and 1, or a width below 1.
+    """
+    prediction, target = _as_masks(prediction, target)
+    if width is None:
+        width = max(1, round(dilation_ratio * float(np.hypot(*target.shape))))
+    if width < 1:
+        raise ValueError(f"expected a contour width of at least 1 pixel, got {width}")
+    return iou(*(_inner_contour(mask, width) for mask in (prediction, target)))
+
+
+def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True) -> float:
+    """Hausdorff distance of two masks in pixels: how far the farthest point of one is from the other.
+
+    The larger of the two directed distances; below 100 %, the larger of the two directed percentiles (others pool
+    both directions, which can differ much).
+
+    Args:
+        prediction, target: (H, W), boolean or values 0 and 1, NumPy or torch.
+        percentile: of the distances, 0 to 100; 95 forgives stray pixels.
+        boundary: between the masks' boundaries (pixels with one of their four neighbours outside the mask or the
+            image), else between all their pixels.
+
+    Returns:
+        At least 0; two empty masks: 0; one empty mask: infinity.
+
+    Raises:
+        ValueError: shapes differ, values other than 0 and 1, or a percentile outside 0 to 100.
+    """
+    if not 0 <= percentile <= 100:
+        raise ValueError(f"expected a percentile from 0 to 100, got {percentile}")
+    points = _as_masks(prediction, target)
+    if boundary:
+        points = [mask & ~ndimage.binary_erosion(mask) for mask in points]
+    if not points[0].any() or not points[1].any():
+        return 0.0 if points[0].any() == points[1].any() else float("inf")
+
+    def directed(start: np.ndarray, goal: np.ndarray) -> float:
+        return float(np.percentile(ndimage.distance_transform_edt(~goal)[start], percentile))
+
+    return max(directed(*points), directed(*points[::-1]))
+
+
+def boundary_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
+    """How well outlines agree over (prediction, target) pairs: mean `boundary_iou`, and mean 95 % `hausdorff` distance.
+
+    The distance's mean is over the pairs where it is finite; `hausdorff_95_infinite` is the share of the others, where
+    one of the two is empty. With no finite one, the mean is left out.
+    """
+    pairs = list(pairs)
+    distances = np.array([hausdorff(*pair, percentile=95) for pair in pairs])
+    finite = np.isfinite(distances)
+    found = {"boundary_iou": float(np.mean([boundary_iou(*pair) for pair in pairs]))}
+    if finite.any():
+        found["hausdorff_95"] = float(distances[finite].mean())
+    return found | {"hausdorff_95_infinite": float((~finite).mean())}
 
 
 class BinaryMetrics:
@@ -114,6 +190,12 @@ class BinaryMetrics:
             "bce": bce / images,
             "images": int(images),
         }
+
+
+def _inner_contour(mask: np.ndarray, width: int) -> np.ndarray:
+    """The pixels of a mask that `width` erosions with 3×3 ones take away."""
+    padded = np.pad(mask.astype(np.uint8), 1)  # outside is background, so that the image's edge erodes as well
+    return mask & (cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)[1:-1, 1:-1] == 0)
 
 
 def _as_arrays(prediction, target) -> tuple[np.ndarray, np.ndarray]:

@@ -48,7 +48,7 @@ def predict_files(
                 if stem in written:
                     raise ValueError(f"its mask would replace that of {written[stem]}")
                 written[stem] = path
-                mask = (probability(models, image) >= 0.5).astype(np.uint8) * 255
+                mask = (probability(models, image, row.data.resize) >= 0.5).astype(np.uint8) * 255
                 encoded = cv2.imencode(".png", mask)[1]
                 write_whole(Path(out) / f"{stem}.png", lambda file, png=encoded: file.write(png), "mask")
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
@@ -57,10 +57,18 @@ def predict_files(
     return failed
 
 
-def probability(models: Sequence[nn.Module], image: np.ndarray) -> np.ndarray:
-    """Mean foreground probability of an ensemble for an 8-bit image (H, W) or (H, W, C): float32 (H, W)."""
+def probability(models: Sequence[nn.Module], image: np.ndarray, size: int | None = None) -> np.ndarray:
+    """Mean foreground probability of an ensemble for an 8-bit image (H, W) or (H, W, C): float32 (H, W).
+
+    With `size`, the networks see the image at `size` × `size` pixels, by area, as in training; what they say is
+    brought back to the image's own size by bilinear interpolation.
+    """
+    height, width = image.shape[:2]
+    if size is not None:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     batch = to_tensor(image)[None]
-    return torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
+    mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
+    return mean if size is None else cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def read_images(path: Path, channels: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -27,15 +27,24 @@ LABELS = {
     "dice_pooled": "Dice, pooled",
     "pixel_accuracy": "pixel accuracy",
     "bce": "BCE",
+    "boundary_iou": "boundary IoU",
+    "hausdorff_95": "HD95",
 }
 
 
 def result_path(
-    report: str, row: str, scale: str, seed: int, overrides: Mapping[str, Any], out: str | Path | None = None
+    report: str,
+    row: str,
+    scale: str,
+    seed: int,
+    overrides: Mapping[str, Any],
+    out: str | Path | None = None,
+    data: str = "embedded",
 ) -> Path:
-    """Where the result of a run goes: `out`/REPORT/ROW.SCALE.seedN.json, with the overrides in the name."""
+    """Where the result of a run goes: `out`/REPORT/ROW.SCALE.seedN.json, with real data and overrides in the name."""
     folder = Path(out) if out is not None else (root() or Path.cwd()) / "results"
     changes = "".join(f".{key}={value}" for key, value in sorted(overrides.items()))
+    changes = ("" if data == "embedded" else f".{data}") + changes
     changes = re.sub(r"[^\w.=+-]+", "_", changes)
     return folder / report / f"{row}.{scale}.seed{seed}{changes}.json"
 
@@ -74,8 +83,8 @@ def measured(results: Sequence[dict], row: str) -> dict | None:
     """What was measured for a row: mean and standard deviation over seeds, of the largest scale, real data first.
 
     Returns:
-        {"scale", "data", "seeds", "metrics": {name: mean}, "spread": {name: standard deviation, with two seeds or
-        more}, "parameters"}, or None where there is no result.
+        {"scale", "data", "seeds", "metrics": {name: mean}, "spread": {name: standard deviation over the seeds, or of a
+        single one over its folds}, "parameters"}, or None where there is no result.
     """
     mine = [result for result in results if result["row"] == row]
     if not mine:
@@ -93,7 +102,7 @@ def measured(results: Sequence[dict], row: str) -> dict | None:
         "data": mine[0]["data"],
         "seeds": sorted(result["seed"] for result in mine),
         "metrics": {name: mean(v) for name, v in values.items()},
-        "spread": {name: stdev(v) for name, v in values.items() if len(v) > 1},
+        "spread": {name: stdev(v) for name, v in values.items() if len(v) > 1} or mine[0].get("spread", {}),
         "parameters": mine[0]["parameters"],
     }
 

@@ -37,6 +37,7 @@ class SegmentationDataset(Dataset):
         masks: N arrays (H, W) of 0 and 1.
         augment: an albumentations pipeline that reaches image and mask alike, or None.
         seed: of the augmentation.
+        names: of the pairs, for files that are written about them; default: 00000, 00001 …
 
     Items: image float32 (C, H, W) in [0, 1] and mask float32 (1, H, W) of 0 and 1.
 
@@ -45,9 +46,18 @@ class SegmentationDataset(Dataset):
             finite. The message names the pair.
     """
 
-    def __init__(self, images: Sequence, masks: Sequence, *, augment: A.Compose | None = None, seed: int = 0):
+    def __init__(
+        self,
+        images: Sequence,
+        masks: Sequence,
+        *,
+        augment: A.Compose | None = None,
+        seed: int = 0,
+        names: Sequence[str] | None = None,
+    ):
         check_pairs(images, masks)
         self.images, self.masks, self.augment, self.seed = images, masks, augment, seed
+        self.names = [f"{i:05d}" for i in range(len(images))] if names is None else list(names)
         # In shared memory, so that loader workers that live on from epoch to epoch see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -85,6 +95,25 @@ def to_tensor(image: np.ndarray) -> Tensor:
     scale = 255 if tensor.dtype == torch.uint8 else 1
     tensor = tensor.float() / scale
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+
+
+def channel_statistics(images: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel over all pixels of all images, on the scale from 0 to 1.
+
+    Args:
+        images: N arrays (H, W) or (H, W, C), uint8 or float in [0, 1]; at least one.
+
+    Returns:
+        Two float64 arrays (C,).
+    """
+    moments = []
+    for image in images:
+        pixels = image.reshape(image.shape[0] * image.shape[1], -1).astype(np.float64)
+        pixels /= 255 if image.dtype == np.uint8 else 1
+        moments.append((len(pixels), pixels.sum(0), (pixels**2).sum(0)))
+    count, total, squares = (sum(column) for column in zip(*moments))
+    mean = total / count
+    return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
 
 
 def check_pairs(images: Sequence, masks: Sequence) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 
@@ -37,6 +38,30 @@ class ConvBlock(nn.Sequential):
                 nn.ReLU(inplace=True),
             ]
         super().__init__(*layers, *([extra(out_channels)] if extra else []))
+
+
+class ResidualBlock(nn.Module):
+    """ReLU(F(x) + x), with F two 3×3 convolutions, each normalised, a ReLU between (He et al. 2016, arXiv 1512.03385).
+
+    (N, in_channels, H, W) → (N, out_channels, H, W). Where the numbers of channels differ, x goes through a 1×1
+    convolution and its normalisation (the paper's option B).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm):
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+            norm(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            norm(out_channels),
+        )
+        self.shortcut = nn.Identity()
+        if in_channels != out_channels:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), norm(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.residual(x) + self.shortcut(x))
 
 
 class SqueezeExcitation(nn.Module):
@@ -115,6 +140,35 @@ class NoSkip(nn.Module):
         return up
 
 
+class Normalize(nn.Module):
+    """(x − mean) / std, a channel at a time, with the statistics of the training images as buffers.
+
+    (N, C, H, W) → the same. The statistics travel with the weights, so whoever loads them gives images in [0, 1].
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def set(self, mean: ArrayLike, std: ArrayLike) -> None:
+        """Takes mean and standard deviation of each channel (C,); one that is constant is only centred."""
+        self.mean.copy_(torch.as_tensor(mean))
+        self.std.copy_(torch.as_tensor(std).clamp(min=1e-3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean[:, None, None]) / self.std[:, None, None]
+
+
+def initialize_kaiming(network: nn.Module) -> None:
+    """Draws every convolution's weights for layers followed by a ReLU: variance 2 / fan-in, biases 0 (He et al. 2015,
+    arXiv 1502.01852). PyTorch's own start has a sixth of that variance."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+
+
 NORMS = {"batch": batch_norm, "group": group_norm}
-BLOCKS = {"double": ConvBlock, "double-se": partial(ConvBlock, extra=SqueezeExcitation)}
+BLOCKS = {"double": ConvBlock, "double-se": partial(ConvBlock, extra=SqueezeExcitation), "residual": ResidualBlock}
 SKIPS = {"concatenate": ConcatenateSkip, "attention": AttentionSkip, "none": NoSkip}

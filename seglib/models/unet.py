@@ -21,6 +21,7 @@ class UNet(nn.Module):
         out_channels: channels of the logits: 1 for a binary mask, else the number of classes.
         widths: channels of every level from the top down; the last one is the bottleneck's.
         block: the convolution block of every level, a name in `blocks.BLOCKS`.
+        decoder_block: another one for the decoder; None: the same.
         norm: "batch" or "group" (eight groups: every width must be a multiple of 8, of 16 with attention gates).
         skip: how encoder features reach the decoder, a name in `blocks.SKIPS`.
         dropout: probability of dropping a whole channel, in the deeper half of the encoder's levels and in the
@@ -37,12 +38,14 @@ class UNet(nn.Module):
         widths: Sequence[int],
         *,
         block: str = "double",
+        decoder_block: str | None = None,
         norm: str = "batch",
         skip: str = "concatenate",
         dropout: float = 0.0,
     ):
         super().__init__()
         make_block, make_norm, make_skip = BLOCKS[block], NORMS[norm], SKIPS[skip]
+        make_decoder_block = BLOCKS[decoder_block or block]
         levels = len(widths)
         self.in_channels = in_channels
         self.multiple = 2 ** (levels - 1)
@@ -57,7 +60,7 @@ class UNet(nn.Module):
         for below, width in zip(widths[:0:-1], widths[-2::-1]):
             self.up.append(nn.ConvTranspose2d(below, width, 2, stride=2))
             self.skips.append(make_skip(width, make_norm))
-            self.decoder.append(make_block(self.skips[-1].out_channels, width, make_norm))
+            self.decoder.append(make_decoder_block(self.skips[-1].out_channels, width, make_norm))
         self.head = nn.Conv2d(widths[0], out_channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
