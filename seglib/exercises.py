@@ -105,4 +105,63 @@ def measured_receptive_field(levels: int) -> int:
     return int((unit[:-1] != unit[-1]).sum())
 
 
-CHECKS = {function.__name__: function for function in (soft_iou_loss, best_threshold, receptive_field)}
+def guess_polarity(solution: Callable) -> None:
+    """A threshold's mask or its complement, whichever fills more of the frame's lower middle."""
+    height, width = 40, 30
+    low = np.zeros((height, width), bool)
+    low[22:38, 6:24] = True
+    ring = np.ones((height, width), bool)
+    ring[20:, 10:20] = False
+    for mask in (low, ring, low[:, ::-1]):
+        for given in (mask, ~mask):
+            answer = np.asarray(solution(given))
+            assert answer.shape == given.shape and answer.dtype == bool, (
+                f"Return a boolean mask of shape {given.shape}, yours is {answer.dtype} of shape {answer.shape}."
+            )
+            assert (answer == given).all() or (answer == ~given).all(), (
+                "Return either the mask as it was given or its complement, pixel for pixel."
+            )
+            middle = answer[height // 2 :, width // 3 : width - width // 3]
+            assert middle.mean() > 0.5, (
+                "In the frame's lower middle, where a mask is to be expected, most of your answer is background. "
+                "Look at the lower half and the middle third, and turn the mask round where less than half is set."
+            )
+
+
+def confidence_interval(solution: Callable) -> None:
+    """Half of the 95 % t-interval of a mean."""
+    # The 97.5 % quantiles of Student's t with 2 and 4 degrees of freedom are 4.3027 and 2.7764 (any table).
+    for values, quantile in (([0.78, 0.80, 0.82], 4.3027), ([0.7, 0.8, 0.9, 0.8, 0.8], 2.7764)):
+        expected = quantile * np.std(values, ddof=1) / np.sqrt(len(values))
+        answer = float(solution(values))
+        assert abs(answer - expected) < 1e-3, (
+            f"For {values} half of the interval is {expected:.4f}, yours is {answer:.4f}. It is t · s / √n, with s the "
+            "sample standard deviation (divided by n − 1) and t the 97.5 % quantile of Student's distribution with "
+            "n − 1 degrees of freedom."
+        )
+
+
+def gate(solution: Callable) -> None:
+    """α·x with α = σ(ψ·ReLU(W_x x + W_g g)), 1×1 convolutions given as matrices."""
+    generator = torch.Generator().manual_seed(5)
+    x, g = torch.randn(2, 2, 4, 5, 7, generator=generator)
+    w_x, w_g = torch.randn(2, 3, 4, generator=generator)
+    psi = torch.randn(3, generator=generator)
+    answer = solution(x, g, w_x, w_g, psi)
+    assert answer.shape == x.shape, f"The output has the skip's shape {tuple(x.shape)}, yours {tuple(answer.shape)}."
+    expected = torch.empty_like(x)
+    for n in range(2):
+        for i in range(5):
+            for j in range(7):
+                inner = (w_x @ x[n, :, i, j] + w_g @ g[n, :, i, j]).clamp(min=0)
+                expected[n, :, i, j] = x[n, :, i, j] * torch.sigmoid(psi @ inner)
+    assert torch.allclose(answer, expected, atol=1e-5), (
+        "The values differ. At each pixel: add W_x x and W_g g (each maps 4 channels to 3), apply a ReLU, weigh the "
+        "three numbers with ψ, apply a sigmoid, and multiply all channels of x by the result."
+    )
+
+
+CHECKS = {
+    function.__name__: function
+    for function in (soft_iou_loss, best_threshold, receptive_field, guess_polarity, confidence_interval, gate)
+}

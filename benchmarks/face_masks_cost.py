@@ -1,0 +1,67 @@
+"""What Model 2 and Model 3 of the face-mask report cost: python -m benchmarks.face_masks_cost
+
+Each is trained for an epoch on the same generated faces of 128×128 pixels, in a process of its own, in turns, so that
+a machine that slows down slows both. Time is that of the epoch; memory is by how much the process's peak grew beyond
+what it held before the network was made. Written to results/face_masks_cost.json.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from statistics import median
+
+from seglib import experiment, results
+from seglib.config import load_row
+from seglib.files import shipped
+
+ROWS = ("model-2", "model-3")
+ROUNDS = 3
+FACES = 96  # two thirds of them train: 4 batches of 16
+
+
+def measure(name: str) -> dict[str, float]:
+    """Seconds an epoch and MB of peak memory, in this process. The second epoch counts: the first one warms up."""
+    row = load_row("face_masks", name, "full", {"data.count": FACES, "training.epochs": 2, "training.workers": 0})
+    data = experiment.make_data(row, seed=0)
+    before = peak_memory()
+    _, history = experiment.train(row, 0, data)
+    return {"seconds": history[1]["seconds"] - history[0]["seconds"], "memory_mb": peak_memory() - before}
+
+
+def peak_memory() -> float:
+    """The process's largest resident set so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def main() -> None:
+    found: dict[str, list] = {name: [] for name in ROWS}
+    for _ in range(ROUNDS):
+        for name in ROWS:
+            command = [sys.executable, "-m", "benchmarks.face_masks_cost", name]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"{name}: {found[name][-1]}", flush=True)
+    two, three = (found[name] for name in ROWS)
+    ratios = {key: [b[key] / a[key] for a, b in zip(two, three)] for key in two[0]}
+    record = {
+        "command": "python -m benchmarks.face_masks_cost",
+        "data": f"{FACES} generated faces of 128×128, two thirds for training, batches of 16",
+        "measured": found,
+        "ratios": ratios,
+        "run": results.describe_run(sum(m["seconds"] for rounds in found.values() for m in rounds), precision=None),
+    }
+    path = shipped("results") / "face_masks_cost.json"
+    results.write(path, record)
+    for key, values in ratios.items():
+        print(f"Model 3 over Model 2, {key}: {median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(sys.argv[1])))
+    else:
+        main()
