@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 try:
@@ -113,16 +114,18 @@ def _notebooks(options) -> int:
 
 def _reproduce(options) -> int:
     from . import experiment, results
-    from .config import row_names
+    from .config import load_rows
     from .notebook import print_epoch
 
+    scale, seed = options.scale, options.seed
     for report in options.reports or reports():
-        for row in row_names(report):
-            if results.result_path(report, row, options.scale, options.seed, {}).is_file():
-                print(f"{report} {row}: done already")
+        for row in load_rows(report, scale):
+            data = experiment.data_source(row, os.environ.get("SEGLIB_DATA"))
+            if results.result_path(report, row.name, scale, seed, {}, data=data).is_file():
+                print(f"{report} {row.name}: done already")
                 continue
-            print(f"{report} {row}: {options.scale} scale, seed {options.seed}", flush=True)
-            experiment.run(report, row, scale=options.scale, seed=options.seed, on_epoch=print_epoch)
+            print(f"{report} {row.name}: {scale} scale, seed {seed}", flush=True)
+            experiment.run(report, row.name, scale=scale, seed=seed, on_epoch=print_epoch)
     return 0
 
 

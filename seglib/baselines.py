@@ -91,6 +91,8 @@ def region_based(image: np.ndarray, sigma: float, seed_height: float, seed_radiu
     radius = max(1, height // 64)
     opened = ndimage.binary_opening(grown, iterations=radius)
     pieces, count = ndimage.label(opened if opened.any() else grown)
+    if count == 0:
+        return grown
     largest = pieces == 1 + np.argmax(ndimage.sum_labels(np.ones_like(pieces), pieces, range(1, count + 1)))
     return ndimage.binary_fill_holes(largest)
 

@@ -96,7 +96,7 @@ def _split_shapes(row: Row, seed: int, folder) -> list[Splits]:
 
 def _split_faces(row: Row, seed: int, folder) -> list[Splits]:
     config = row.data
-    if data_source(row, folder) == "MFSD":
+    if config.real and folder:
         pairs, what = faces.read_mfsd(folder, config.size), "MFSD crops"
     else:
         pairs, what = faces.generate(config.count, config.size, seed, config.two_people), "generated faces"
@@ -104,7 +104,7 @@ def _split_faces(row: Row, seed: int, folder) -> list[Splits]:
     if "generated" in config.extra:
         extra.append(faces.generate(config.count, config.size, seed + EXTRA_SEED, config.two_people))
         added += f" and {len(extra[-1])} generated faces"
-    if "masked-face-net" in config.extra and folder is not None:
+    if "masked-face-net" in config.extra and folder:
         extra.append(faces.read_masked_face_net(folder, config.size))
         added += f" and {len(extra[-1])} of MaskedFaceNet"
     folds = []
@@ -272,6 +272,7 @@ def run(
             metrics |= FURTHER_METRICS[type(row.data)](model, row, seed, folder, fold)
             if PartialState().is_main_process:
                 about = {"report": report, "row": name, "scale": scale, "seed": str(seed), "result": path.name}
+                about |= {"fold": str(i), "size": str(row.data.size)}
                 weights.save(model, where / "best.safetensors", about)
                 save_masks(predict_masks(model, fold.validation), fold.validation.names, where / "predictions")
         images = metrics.pop("images")
@@ -310,8 +311,11 @@ def run(
 
 
 def data_source(row: Row, folder: str | Path | None) -> str:
-    """What a row runs on: "embedded", or the name of the real data set."""
-    return "MFSD" if isinstance(row.data, Faces) and row.data.real and folder else "embedded"
+    """What a row runs on: "embedded", or the names of real data sets."""
+    if not isinstance(row.data, Faces) or not folder:
+        return "embedded"
+    first = "MFSD" if row.data.real else "embedded"
+    return f"{first}+MaskedFaceNet" if "masked-face-net" in row.data.extra else first
 
 
 def fold_folder(outcome: Outcome, fold: int) -> Path:
@@ -322,8 +326,8 @@ def fold_folder(outcome: Outcome, fold: int) -> Path:
 
 def over_folds(found: list[dict]) -> dict:
     """The folds of a run, and the mean and standard deviation of their metrics."""
-    values = {name: [fold["metrics"][name] for fold in found] for name in found[0]["metrics"]}
-    values = {name: v for name, v in values.items() if None not in v}
+    common = [name for name in found[0]["metrics"] if all(name in fold["metrics"] for fold in found)]
+    values = {name: [fold["metrics"][name] for fold in found] for name in common}
     return {
         "metrics": {name: float(np.mean(v)) for name, v in values.items()},
         "spread": {name: float(np.std(v, ddof=1)) for name, v in values.items()},

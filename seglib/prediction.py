@@ -37,10 +37,12 @@ def predict_files(
         WeightsError: before anything is written: weights that are missing or belong to another network.
     """
     network = make_model(row)  # before the weights are looked for: a classical baseline has neither
-    models = []
+    models, size = [], row.data.resize
     for path in weight_files or weights.shipped_weights(row.report, row.name):
         models.append(copy.deepcopy(network))
         weights.load(models[-1], path)
+        if size is not None:  # a network is used at the size that it was trained at, whatever the scale
+            size = int(weights.metadata(path).get("size", size))
     failed, written = [], {}
     for path in map(Path, images):
         try:
@@ -48,7 +50,7 @@ def predict_files(
                 if stem in written:
                     raise ValueError(f"its mask would replace that of {written[stem]}")
                 written[stem] = path
-                mask = (probability(models, image, row.data.resize) >= 0.5).astype(np.uint8) * 255
+                mask = (probability(models, image, size) >= 0.5).astype(np.uint8) * 255
                 encoded = cv2.imencode(".png", mask)[1]
                 write_whole(Path(out) / f"{stem}.png", lambda file, png=encoded: file.write(png), "mask")
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:

@@ -42,7 +42,7 @@ def result_path(
     data: str = "embedded",
 ) -> Path:
     """Where the result of a run goes: `out`/REPORT/ROW.SCALE.seedN.json, with real data and overrides in the name."""
-    folder = Path(out) if out is not None else (root() or Path.cwd()) / "results"
+    folder = Path(out).absolute() if out is not None else (root() or Path.cwd()) / "results"
     changes = "".join(f".{key}={value}" for key, value in sorted(overrides.items()))
     changes = ("" if data == "embedded" else f".{data}") + changes
     changes = re.sub(r"[^\w.=+-]+", "_", changes)
@@ -116,21 +116,21 @@ def summary(report: str, scale: str | None = None, folder: str | Path | None = N
 def scoreboard(report: str, metrics: Sequence[str] | None = None) -> str:
     """A Markdown table of a report's rows, a line for each scale that was run: each reported number beside ours.
 
-    ± is the standard deviation over seeds.
+    ± is the standard deviation over seeds, or, of a single seed, over its folds.
     """
     found = read(report)
     rows = load_rows(report)
     if metrics is None:
         metrics = list(dict.fromkeys(name for row in rows for name in row.reported))
     heads = [f"{LABELS.get(name, name)} {kind}" for name in metrics for kind in ("reported", "ours")]
-    table = [f"| row | {' | '.join(heads)} | scale, seeds |", "|---" * (len(heads) + 2) + "|"]
+    table = [f"| row | {' | '.join(heads)} | scale, seeds, data |", "|---" * (len(heads) + 2) + "|"]
     for row in rows:
         scales = [measured([result for result in found if result["scale"] == scale], row.name) for scale in SCALES]
         for ours in [line for line in scales if line] or [None]:
             cells = []
             for name in metrics:
                 cells += [number(row.reported.get(name)), number(*_of(ours, name))]
-            where = f"{ours['scale']}, {len(ours['seeds'])}" if ours else "not run"
+            where = f"{ours['scale']}, {len(ours['seeds'])}, {ours['data']}" if ours else "not run"
             table.append(f"| {row.title} (`{row.name}`) | {' | '.join(cells)} | {where} |")
     return "\n".join(table)
 

@@ -383,6 +383,8 @@ def make_loader(data: Dataset, batch_size: int, workers: int, shuffle: bool = Fa
         shuffle=shuffle,
         num_workers=workers,
         persistent_workers=workers > 0,
+        # New workers ask for a random number, and those that live on do not: it must not be the model's next one.
+        generator=torch.Generator() if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
@@ -41,6 +41,12 @@ def load(model: nn.Module, path: str | Path) -> None:
                 f"{path} holds the weights of another network: {name} should be {wanted}, the file has {found}"
             )
     model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+
+
+def metadata(path: str | Path) -> dict[str, str]:
+    """The words that `save` put into a file: report, row, scale and so on."""
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
 
 
 def shipped_weights(report: str, row: str) -> list[Path]:

@@ -6,10 +6,11 @@ from dataclasses import asdict
 import pytest
 import yaml
 
-from seglib import config
+from seglib import baselines, config, experiment, losses, training
 from seglib.config import SCALES, ConfigError, load_row, load_rows, parse_override, reports, row_names
 from seglib.data import shapes
 from seglib.metrics import BinaryMetrics
+from seglib.models import blocks
 
 RANGES = ("base", "contrast", "blur_sigma", "gaussian_sigma", "salt_pepper")
 NOISE = {"blur_probability": 0} | {name: [0, 0] for name in RANGES}
@@ -25,6 +26,7 @@ DEFAULTS = {
 def configs(tmp_path, monkeypatch):
     """Writes configuration files by hand, in place of those that are shipped."""
     monkeypatch.setattr(config, "shipped", lambda folder: tmp_path / folder)
+    monkeypatch.setitem(config.ROWS, "hand", config.DenoisingRow)
     (tmp_path / "configs").mkdir()
 
     def write(text="", **content):
@@ -70,6 +72,74 @@ def test_the_denoising_rows_of_the_issue():
     assert (full.data.size, full.data.count, full.data.held_out) == (128, 2500, 0.2)
     assert (full.training.epochs, full.training.batch_size, full.training.schedule) == (50, 32, "plateau")
     assert load_row("denoising", "report", "quick").data.size == 64
+
+
+def test_the_face_mask_rows_of_the_issue():
+    rows = {row.name: row for row in load_rows("face_masks", "full")}
+    assert rows["model-2"].reported == {"iou": 0.6896, "dice": 0.8080}
+    assert rows["model-3"].reported == {"iou": 0.7955, "dice": 0.8858}
+    for row in rows.values():
+        assert (row.data.size, row.data.resize) == (128, 128)
+        assert row.data.folds == (10 if row.name == "pretraining" else 3)
+        if row.loss:
+            assert (row.loss.bce, row.loss.dice) == (0.7, 0.3)
+    two, three = rows["model-2"], rows["model-3"]
+    assert (two.model.widths, two.model.skip, two.model.init) == ([48, 96, 192, 384], "attention", "kaiming")
+    assert (three.model.widths, three.model.decoder_block, three.model.init) == (
+        [64, 128, 256, 512],
+        "residual",
+        "pytorch",
+    )
+    assert (two.training.epochs, three.training.epochs) == (30, 100)
+    assert three.training.schedule == "plateau"
+    assert load_row("face_masks", "model-2").data.size == 64
+    methods = {row.baseline.method for row in rows.values() if row.baseline}
+    assert methods == {"otsu", "otsu-better-polarity", "region-based"}
+
+
+def flat(mapping, prefix=""):
+    """{"a": {"b": 1}} → {"a.b": 1}"""
+    found = {}
+    for key, value in mapping.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("wider", {"model.widths"}),
+        ("no-gates", {"model.skip"}),
+        ("residual-decoder", {"model.decoder_block"}),
+        ("pytorch-init", {"model.init"}),
+        ("stronger-augmentation", {"data.augment"}),
+        ("weight-decay", {"training.weight_decay"}),
+        ("plateau", {"training.schedule"}),
+        ("longer", {"training.epochs"}),
+        ("image-only-rotation", {"data.augment"}),
+        ("single-people", {"data.real", "data.two_people"}),
+        ("two-people", {"data.real", "data.two_people"}),
+    ],
+)
+def test_an_ablation_changes_one_thing_of_model_2_to_that_of_model_3(name, changed):
+    for scale in SCALES:
+        two, three, row = (flat(load_row("face_masks", row, scale).recipe()) for row in ("model-2", "model-3", name))
+        assert {key for key in two if two[key] != row[key]} == changed
+        (key, *others) = changed
+        if not others and name != "image-only-rotation":
+            assert row[key] == three[key]
+
+
+def test_rows_with_and_without_pre_training_differ_in_nothing_else():
+    for scale, count in ((scale, count) for scale in SCALES for count in ("", "-10", "-50")):
+        with_it, without = (
+            load_row("face_masks", f"{name}{count}", scale).recipe() for name in ("pretrained", "from-scratch")
+        )
+        assert with_it | {"start": None} == without
+        start = load_row("face_masks", with_it["start"], scale)
+        assert start.recipe()["model"] == with_it["model"]
+        assert start.data.size == with_it["data"]["size"]
+        assert start.start is None
 
 
 def test_the_generators_noise_is_the_denoising_reports():
@@ -198,6 +268,30 @@ def test_mistakes_in_a_row_name_file_row_key_and_value(key, value, named):
         assert word in message(error)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("data.noise", {}, ["'data.noise'", "known: size, count, two_people"]),
+        ("data.fold", 3, ["did you mean 'folds'"]),
+        ("data.folds", 1, ["greater than or equal to 2", "got 1"]),
+        ("data.run_folds", 0, ["greater than or equal to 1", "got 0"]),
+        ("data.limit", 0, ["greater than or equal to 1", "got 0"]),
+        ("data.two_people", 1.5, ["less than or equal to 1", "got 1.5"]),
+        ("data.extra", ["faces"], ["data.extra.0", "'masked-face-net'", "'faces'"]),
+        ("data.augment", "flips-and-quarter-turns", ["'faces-weak'"]),
+        ("model.decoder_block", "residal", ["'residual'", "'residal'"]),
+        ("model.init", "he", ["'kaiming'", "'he'"]),
+        ("baseline", {"filter": "median"}, ["unknown key 'baseline.filter'", "known: method"]),
+        ("baseline", {"method": "otsu"}, ["a baseline, or model, loss and training"]),
+    ],
+)
+def test_mistakes_in_a_face_mask_row_are_explained_by_its_own_keys(key, value, named):
+    with pytest.raises(ConfigError) as error:
+        load_row("face_masks", "model-2", "quick", {key: value})
+    for word in ("configs/face_masks.yaml", "'model-2'", *named):
+        assert word in message(error)
+
+
 def test_overrides_that_contradict_each_other():
     with pytest.raises(ConfigError, match=r"training"):
         load_row("denoising", "report", "quick", {"training": 3, "training.epochs": 3})
@@ -291,6 +385,22 @@ def test_overrides_that_cannot_be_read(text):
     with pytest.raises(ConfigError, match="--set") as error:
         parse_override(text)
     assert text in message(error)
+
+
+def test_what_may_be_chosen_exists():
+    def choices(model, field):
+        annotation = model.model_fields[field].annotation
+        literals = [option for option in typing.get_args(annotation) if typing.get_origin(option) is typing.Literal]
+        return {name for literal in literals or [annotation] for name in typing.get_args(literal)}
+
+    assert choices(config.UNet, "block") < choices(config.UNet, "decoder_block") == set(blocks.BLOCKS)
+    assert choices(config.UNet, "norm") == set(blocks.NORMS)
+    assert choices(config.UNet, "skip") == set(blocks.SKIPS)
+    assert choices(config.Faces, "augment") | choices(config.Shapes, "augment") == set(experiment.AUGMENTATIONS)
+    assert choices(config.Baseline, "filter") == set(baselines.FILTERS)
+    assert choices(config.Training, "optimizer") == set(training.OPTIMIZERS)
+    assert choices(config.Training, "schedule") == set(training.SCHEDULES)
+    assert set(config.Loss.model_fields) == set(losses.LOSSES)
 
 
 def test_what_may_be_monitored_is_what_is_measured():

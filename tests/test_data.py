@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.utils.data import DataLoader
 
-from seglib.data.common import AUGMENTATIONS, SegmentationDataset, flips_and_quarter_turns
+from seglib.data.common import AUGMENTATIONS, SegmentationDataset, channel_statistics, flips_and_quarter_turns
 
 # No two of its eight symmetries are equal.
 MARK = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0]], np.uint8)
@@ -63,6 +63,39 @@ def test_pairs_of_different_sizes():
     data = SegmentationDataset([np.zeros(size) for size in sizes], [np.ones(size) for size in sizes])
     assert len(data) == 2
     assert [tuple(data[i][1].shape) for i in range(2)] == [(1, 4, 7), (1, 5, 3)]
+
+
+def test_pairs_have_names():
+    images = masks = np.zeros((2, 3, 4), np.uint8)
+    assert SegmentationDataset(images, masks).names == ["00000", "00001"]
+    assert SegmentationDataset(images, masks, names=("a", "b")).names == ["a", "b"]
+
+
+# --- statistics ---
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_channel_statistics_are_those_of_all_pixels(channels, dtype):
+    """Of pictures of several sizes, brighter and darker ones; one of them is larger and counts for more."""
+    rng = np.random.default_rng(0)
+    sizes = [(4, 7), (9, 5), (30, 50)]
+    pictures = [np.sqrt(rng.random((*size, *channels))) * (1 + i) / 3 for i, size in enumerate(sizes)]
+    images = [(255 * p).astype(np.uint8) if dtype == np.uint8 else p.astype(dtype) for p in pictures]
+    pixels = np.concatenate([image.reshape(-1, *(channels or (1,))) for image in images]).astype(np.float64)
+    pixels /= 255 if dtype == np.uint8 else 1
+    mean, std = channel_statistics(images)
+    assert mean.dtype == std.dtype == np.float64
+    assert mean.shape == std.shape == (channels or (1,))
+    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(0), rtol=1e-9)
+
+
+def test_channel_statistics_of_a_stack_and_of_constant_channels():
+    stack = np.full((5, 4, 6, 3), [0, 51, 255], np.uint8)
+    mean, std = channel_statistics(stack)
+    np.testing.assert_allclose(mean, [0, 0.2, 1])
+    np.testing.assert_allclose(std, 0, atol=1e-7)
 
 
 # --- what is refused ---

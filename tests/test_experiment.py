@@ -46,7 +46,7 @@ def test_a_result_file_holds_what_it_takes_to_believe_it(outcome):
 
 
 def test_its_metrics_are_those_of_the_weights_that_were_kept(outcome):
-    again = evaluate(outcome.model, outcome.data.validation)
+    again = evaluate(outcome.model, outcome.data[0].validation)
     for name in ("iou", "dice", "bce", "iou_pooled", "pixel_accuracy"):
         assert outcome.result["metrics"][name] == pytest.approx(again[name])
     kept = load_file(outcome.path.parents[2] / "runs/denoising" / outcome.path.stem / "best.safetensors")
@@ -130,17 +130,25 @@ def test_silhouettes_of_real_data():
     ],
 )
 def test_a_mistake_is_told_before_any_work(arguments, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(experiment, "make_data", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(experiment, "make_folds", lambda *_: pytest.fail("work was begun"))
     assert main(["run", "denoising", "report", "--out", str(tmp_path / "results"), *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 
 def test_results_that_cannot_be_written_are_told_before_any_work(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(experiment, "make_data", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(experiment, "make_folds", lambda *_: pytest.fail("work was begun"))
     (tmp_path / "file").write_text("in the way")
     assert main(["run", "denoising", "report", "--out", str(tmp_path / "file" / "results")]) == 1
     assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_results_may_go_into_the_working_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert main(["run", "denoising", "otsu", "--set", "data.count=10", "--set", "data.size=16", "--out", "."]) == 0
+    assert list(folder.glob("denoising/otsu.quick.seed0.*.json"))
 
 
 def test_a_full_disk_at_the_end_leaves_the_checkpoints(tmp_path, capsys, monkeypatch):
@@ -152,7 +160,7 @@ def test_a_full_disk_at_the_end_leaves_the_checkpoints(tmp_path, capsys, monkeyp
     assert main(["run", "denoising", "report", "--out", str(tmp_path / "results"), *changes]) == 1
     assert "cannot write the result: No space left on device" in capsys.readouterr().err
     assert not list(tmp_path.glob("results/denoising/*"))
-    assert list(tmp_path.glob("runs/denoising/*/epoch-0002.pt"))
+    assert list(tmp_path.glob("runs/denoising/*/checkpoints/epoch-0002.pt"))
 
 
 def test_rows_as_json():

@@ -10,10 +10,14 @@ import torchmetrics.functional.classification as peer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.spatial.distance import cdist
+from skimage.metrics import hausdorff_distance
+from torchmetrics.functional.segmentation import hausdorff_distance as peer_hausdorff
 
-from seglib.metrics import BinaryMetrics, dice, iou, pixel_accuracy
+from seglib.metrics import BinaryMetrics, boundary_iou, boundary_metrics, dice, hausdorff, iou, pixel_accuracy
 
 METRICS = [iou, dice, pixel_accuracy]
+OUTLINES = [boundary_iou, hausdorff]
 
 
 def by_loop(prediction, target):
@@ -93,21 +97,21 @@ def test_pixel_accuracy_of_labels():
     assert pixel_accuracy([[0, 1, 2], [7, 7, 7]], [[0, 2, 2], [7, 7, 1]]) == pytest.approx(4 / 6)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", METRICS + OUTLINES)
 @pytest.mark.parametrize("shape", [(3, 2), (1, 2, 3), (6,)])
 def test_shapes_that_differ(metric, shape):
     with pytest.raises(ValueError, match=re.escape(f"one shape (H, W), got (2, 3) and {shape}")):
         metric(np.zeros((2, 3), bool), np.zeros(shape, bool))
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", METRICS + OUTLINES)
 @pytest.mark.parametrize("shape", [(0, 3), (2, 2, 3), (4,)])
 def test_arrays_that_are_no_masks(metric, shape):
     with pytest.raises(ValueError, match="expected prediction and target"):
         metric(np.zeros(shape, bool), np.zeros(shape, bool))
 
 
-@pytest.mark.parametrize("metric", [iou, dice])
+@pytest.mark.parametrize("metric", [iou, dice, *OUTLINES])
 @pytest.mark.parametrize("value", [255, 0.5, -1, math.nan])
 def test_values_other_than_zero_and_one(metric, value):
     good, bad = np.array([[0, 1, 1]]), np.array([[0, 0, value]])
@@ -115,6 +119,237 @@ def test_values_other_than_zero_and_one(metric, value):
         metric(bad, good)
     with pytest.raises(ValueError, match=rf"expected target values 0 and 1 .*{value}"):
         metric(good, torch.tensor(bad))
+
+
+# --- outlines ---
+
+
+def eroded(mask, cross=False):
+    """What is left of a mask whose every pixel needs its eight neighbours, or four; outside is background."""
+    height, width = mask.shape
+    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if not cross or i == 0 or j == 0]
+
+    def inside(y, x):
+        return 0 <= y < height and 0 <= x < width and bool(mask[y, x])
+
+    return np.array([[all(inside(y + i, x + j) for i, j in steps) for x in range(width)] for y in range(height)])
+
+
+def boundary_iou_by_loop(prediction, target, width=None):
+    height, across = target.shape
+    contours = []
+    for mask in (prediction, target):
+        core = mask
+        for _ in range(max(1, round(0.02 * math.sqrt(height**2 + across**2))) if width is None else width):
+            core = eroded(core)
+        contours.append(mask & ~core)
+    return by_loop(*contours)["iou"]
+
+
+def hausdorff_by_pairs(prediction, target, percentile=100, boundary=True):
+    """The larger of both directions' percentiles, from the distances of all pairs of points."""
+    points = [np.argwhere(mask & ~eroded(mask, cross=True) if boundary else mask) for mask in (prediction, target)]
+    if not all(map(len, points)):
+        return math.inf if any(map(len, points)) else 0.0
+    distances = cdist(*points)
+    return max(np.percentile(distances.min(axis), percentile) for axis in (0, 1))
+
+
+def rectangle(height, width, rows, columns):
+    mask = np.zeros((height, width), bool)
+    mask[slice(*rows), slice(*columns)] = True
+    return mask
+
+
+def disc(height, width, radius):
+    y, x = np.mgrid[:height, :width]
+    return (y - height // 2) ** 2 + (x - width // 2) ** 2 <= radius**2
+
+
+larger_masks = hnp.array_shapes(min_dims=2, max_dims=2, max_side=11).flatmap(
+    lambda shape: st.tuples(*[hnp.arrays(bool, shape) | hnp.arrays(bool, shape, fill=st.just(True))] * 2)
+)
+percentiles = st.sampled_from([0, 50, 95, 100]) | st.floats(0, 100)
+
+
+@settings(max_examples=60, deadline=None)
+@given(larger_masks, st.none() | st.integers(1, 4))
+def test_boundary_iou_equals_erosion_by_loop(pair, width):
+    assert boundary_iou(*pair, width=width) == pytest.approx(boundary_iou_by_loop(*pair, width))
+
+
+@pytest.mark.parametrize(("size", "width"), [((5, 8), 1), ((30, 40), 1), ((74, 100), 2), ((75, 101), 3)])
+def test_contours_are_a_50th_of_the_diagonal_wide(size, width):
+    """Diagonals of 9.4, 50, 124.4 and 125.8 pixels: 0.19, 1, 2.49 and 2.52."""
+    one, other = disc(*size, size[0] // 3), np.roll(disc(*size, size[0] // 3 + 1), 1, axis=1)
+    values = [boundary_iou(one, other, width=d) for d in range(1, 6)]
+    assert boundary_iou(one, other) == values[width - 1] == pytest.approx(boundary_iou_by_loop(one, other))
+    if size[0] >= 30:
+        assert len(set(values)) == 5
+        assert boundary_iou(one, other, dilation_ratio=4.4 / math.hypot(*size)) == values[3]
+
+
+def test_boundary_iou_of_nested_rectangles_by_hand():
+    """Contours two wide are the layers 0 and 1, and 1 and 2, of a 10×14 image; layer k has 44 − 8k pixels."""
+    whole, inner = np.ones((10, 14), bool), rectangle(10, 14, (1, 9), (1, 13))
+    assert boundary_iou(whole, inner, width=2) == pytest.approx(36 / (44 + 36 + 28))
+    assert boundary_iou(whole, inner) == boundary_iou(whole, inner, width=1) == 0
+
+
+def test_boundary_iou_of_shifted_rectangles_by_hand():
+    """Rings of 20 pixels around 6×6, shifted by one column: upper and lower edge share 5 each, the sides nothing."""
+    one, other = rectangle(20, 30, (4, 10), (4, 10)), rectangle(20, 30, (4, 10), (5, 11))
+    assert boundary_iou(one, other, width=1) == pytest.approx(10 / (20 + 20 - 10))
+
+
+def test_boundary_iou_with_wide_contours_is_iou():
+    pair = rectangle(20, 30, (0, 13), (2, 9)), disc(20, 30, 9)
+    assert boundary_iou(*pair, width=15) == iou(*pair)
+
+
+def test_the_same_error_weighs_more_on_the_outline():
+    one, other = disc(60, 80, 20), disc(60, 80, 22)
+    assert 0 < boundary_iou(one, other) < iou(one, other) / 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(larger_masks, percentiles, st.booleans())
+def test_hausdorff_equals_distances_of_all_pairs(pair, percentile, boundary):
+    expected = hausdorff_by_pairs(*pair, percentile, boundary)
+    assert hausdorff(*pair, percentile, boundary) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("density", [0.01, 0.3, 0.8])
+def test_hausdorff_equals_that_of_other_libraries(density):
+    prediction, target = np.random.default_rng(0).random((2, 19, 31)) < density
+    # torchmetrics 1.9 is right for square images alone: it counts rows by the height.
+    tensors = (torch.tensor(np.pad(mask, ((0, 12), (0, 0))))[None, None] for mask in (prediction, target))
+    found = peer_hausdorff(*tensors, num_classes=1, include_background=True)
+    assert hausdorff(prediction, target) == pytest.approx(found.item())
+    assert hausdorff(prediction, target, boundary=False) == pytest.approx(hausdorff_distance(prediction, target))
+
+
+@pytest.mark.parametrize("side", [1, 2, 6])
+def test_hausdorff_of_two_squares_shifted_by_3_and_4(side):
+    """The corner that lies farthest away is 5 pixels from the other square's."""
+    one, other = (rectangle(20, 30, (5 + y, 5 + y + side), (7 + x, 7 + x + side)) for y, x in ((0, 0), (3, 4)))
+    assert hausdorff(one, other) == hausdorff(one, other, boundary=False) == 5
+
+
+def test_hausdorff_of_a_disc_within_a_disc():
+    inner, outer = disc(61, 81, 8), disc(61, 81, 25)
+    for options in ({}, {"percentile": 95}, {"boundary": False}):
+        assert hausdorff(inner, outer, **options) == pytest.approx(17, abs=1)
+    assert hausdorff(disc(61, 81, 0), outer) == 25
+
+
+def test_hausdorff_percentiles_are_of_the_worse_direction():
+    """From a row of 21 pixels to its first one it is 0 to 20 pixels; the way back, of no length, is not pooled in."""
+    row, dot = rectangle(5, 30, (2, 3), (4, 25)), rectangle(5, 30, (2, 3), (4, 5))
+    for percentile, expected in ((100, 20), (95, 19), (50, 10), (47.5, 9.5), (0, 0)):
+        assert hausdorff(row, dot, percentile) == hausdorff(dot, row, percentile) == pytest.approx(expected)
+
+
+def test_hausdorff_at_the_images_border():
+    """The outside is background: the boundary of a full mask is the image's frame."""
+    full, dot = np.ones((7, 11), bool), rectangle(7, 11, (3, 4), (5, 6))
+    assert hausdorff(full, dot) == math.hypot(3, 5)
+    # From the middle it is three pixels to the frame, and from one pixel of a frame to another one none.
+    assert hausdorff(full, rectangle(7, 11, (1, 6), (1, 10))) == pytest.approx(math.sqrt(2))
+    assert hausdorff(full, full, boundary=False) == hausdorff(full, full) == 0
+
+
+def test_only_the_outline_counts_unless_all_pixels_should():
+    ring, filled = disc(31, 41, 12) & ~disc(31, 41, 9), disc(31, 41, 12)
+    assert hausdorff(ring, filled) == pytest.approx(3, abs=1)  # the ring's inner edge from its outer one
+    assert hausdorff(ring, filled, boundary=False) == pytest.approx(10, abs=1)  # the middle from the ring
+    assert hausdorff(ring, filled, boundary=False) == hausdorff_by_pairs(ring, filled, boundary=False)
+
+
+def test_outlines_of_empty_and_one_pixel_masks():
+    empty = np.zeros((6, 9), bool)
+    dots = [rectangle(6, 9, (y, y + 1), (x, x + 1)) for y, x in ((0, 0), (5, 8), (3, 4))]
+    for options in ({}, {"percentile": 95}, {"boundary": False}):
+        assert hausdorff(empty, empty, **options) == 0
+        for dot in dots:
+            assert hausdorff(dot, empty, **options) == hausdorff(empty, dot, **options) == math.inf
+            assert hausdorff(dot, dot, **options) == 0
+        assert hausdorff(dots[0], dots[1], **options) == math.hypot(5, 8)
+        assert hausdorff(dots[0], dots[2], **options) == 5
+    assert boundary_iou(empty, empty) == 1
+    for dot in dots:
+        assert boundary_iou(dot, empty) == boundary_iou(empty, dot) == 0
+        assert boundary_iou(dot, dot) == 1
+    assert boundary_iou(dots[0], dots[1]) == 0
+    one = np.ones((1, 1), bool)
+    assert (boundary_iou(one, one), hausdorff(one, one)) == (1, 0)
+    assert (boundary_iou(one, ~one), hausdorff(one, ~one)) == (0, math.inf)
+
+
+@settings(max_examples=60, deadline=None)
+@given(larger_masks, percentiles)
+def test_properties_of_any_two_outlines(pair, percentile):
+    prediction, target = pair
+    for metric in (boundary_iou, hausdorff, lambda p, t: hausdorff(p, t, percentile)):
+        value = metric(prediction, target)
+        assert value >= 0
+        assert value == metric(target, prediction)
+        assert value == metric(prediction[:, ::-1], target[:, ::-1]) == metric(prediction[::-1].T, target[::-1].T)
+    assert boundary_iou(*pair) <= 1
+    assert boundary_iou(target, target) == 1
+    assert hausdorff(target, target, percentile) == 0
+    assert hausdorff(*pair, percentile) <= hausdorff(*pair)
+    assert hausdorff(*pair) in (0, math.inf) or hausdorff(*pair) <= math.hypot(*target.shape)
+    padded = [np.pad(mask, ((1, 2), (3, 0))) for mask in pair]  # what lies outside is background already
+    assert hausdorff(*padded, percentile) == pytest.approx(hausdorff(*pair, percentile))
+    assert boundary_iou(*padded, width=2) == boundary_iou(*pair, width=2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(hnp.arrays(bool, (3, 5, 8)))
+def test_hausdorff_obeys_the_triangle_inequality(three):
+    assume(three.any((1, 2)).all())
+    a, b, c = three
+    assert hausdorff(a, c) <= hausdorff(a, b) + hausdorff(b, c) + 1e-9
+
+
+@pytest.mark.parametrize(("metric", "expected"), [(boundary_iou, 4 / 12), (hausdorff, 1)])
+def test_outlines_from_numpy_and_torch_of_any_type(metric, expected):
+    """Rings of 8 pixels around 3×3, shifted by one column: they share two pixels above and two below."""
+    prediction, target = rectangle(6, 9, (1, 4), (2, 5)), rectangle(6, 9, (1, 4), (3, 6))
+    for dtype in (bool, np.uint8, np.int64, np.float32):
+        arrays = prediction.astype(dtype), target.astype(dtype)
+        tensors = tuple(map(torch.tensor, arrays))
+        for pair in (arrays, tensors, (arrays[0], tensors[1])):
+            assert metric(*pair) == pytest.approx(expected)
+            assert type(metric(*pair)) is float
+
+
+def test_contour_widths_and_percentiles_that_do_not_exist():
+    mask = np.ones((4, 6), bool)
+    for width in (0, -2):
+        with pytest.raises(ValueError, match=f"a contour width of at least 1 pixel, got {width}"):
+            boundary_iou(mask, mask, width=width)
+    for percentile in (-1, 100.5, math.nan):
+        with pytest.raises(ValueError, match=f"a percentile from 0 to 100, got {percentile}"):
+            hausdorff(mask, mask, percentile)
+
+
+def test_boundary_metrics_are_means_over_the_pairs():
+    """An exact hit, both empty, one missed, and a row of 21 pixels of which one was found: 95 % are 19 away."""
+    empty, dot, row = (rectangle(5, 30, (2, 3), (4, stop)) for stop in (4, 5, 25))
+    pairs = [(row, row), (empty, empty), (dot, empty), (row, dot)]
+    found = boundary_metrics(iter(pairs))
+    assert found == pytest.approx(
+        {"boundary_iou": (1 + 1 + 0 + 1 / 21) / 4, "hausdorff_95": 19 / 3, "hausdorff_95_infinite": 1 / 4}
+    )
+    assert {type(value) for value in found.values()} == {float}
+
+
+def test_boundary_metrics_without_a_finite_distance():
+    empty, dot = np.zeros((5, 8), bool), rectangle(5, 8, (2, 3), (4, 5))
+    found = boundary_metrics([(empty, dot), (dot, empty)])
+    assert found == {"boundary_iou": 0, "hausdorff_95_infinite": 1}
 
 
 # --- streaming ---

@@ -11,7 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from seglib.models.blocks import BLOCKS, NORMS, SKIPS, AttentionGate, SqueezeExcitation
+import seglib
+from seglib.config import load_row
+from seglib.data.common import channel_statistics, to_tensor
+from seglib.experiment import make_model
+from seglib.models.blocks import (
+    BLOCKS,
+    NORMS,
+    SKIPS,
+    AttentionGate,
+    Normalize,
+    ResidualBlock,
+    SqueezeExcitation,
+    initialize_kaiming,
+)
 from seglib.models.unet import UNet
 
 COMBINATIONS = list(product(BLOCKS, SKIPS, NORMS))
@@ -63,10 +76,22 @@ def attention_gate(x, g, gate):
     return x * torch.sigmoid(psi(torch.relu(from_x(x) + from_g(g))))
 
 
+def residual_block(x, module):
+    """ReLU(F(x) + x), F two normalised 3×3 convolutions; x normalised behind a 1×1 one where its channels change."""
+    (one, two, *shortcut), (norm_one, norm_two, *norm_shortcut) = parts(module)
+    y = torch.relu(normalise(F.conv2d(x, one.weight, one.bias, padding=1), norm_one))
+    y = normalise(F.conv2d(y, two.weight, two.bias, padding=1), norm_two)
+    for conv, norm in zip(shortcut, norm_shortcut):
+        x = normalise(F.conv2d(x, conv.weight, conv.bias), norm)
+    return torch.relu(y + x)
+
+
 def unet(x, model):
     """A U-Net's forward pass written out, for sizes that need no padding."""
 
     def block(x, module):
+        if any(isinstance(part, ResidualBlock) for part in module.modules()):
+            return residual_block(x, module)
         convolutions, norms = parts(module)
         for conv, norm in zip(convolutions, norms):  # squeeze-and-excitation's two convolutions, behind, have no norm
             x = torch.relu(normalise(F.conv2d(x, conv.weight, conv.bias, padding=1), norm))
@@ -101,6 +126,43 @@ def test_parameter_counts_of_the_reports(expected, widths, options):
     with torch.device("meta"):
         model = UNet(3, 1, widths, **options)
     assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "row", "overrides"),
+    [
+        (4_384_498, "model-2", {}),
+        (4_334_929, "model-2", {"model.skip": "concatenate"}),
+        (4_334_929, "no-gates", {}),
+        (7_876_353, "model-3", {}),
+        (7_702_977, "model-3", {"model.decoder_block": None}),
+    ],
+)
+def test_parameter_counts_of_the_face_mask_rows(expected, row, overrides):
+    with torch.device("meta"):
+        model = make_model(load_row("face_masks", row, overrides=overrides))
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+def test_build_model_is_the_face_mask_row_s_network():
+    model = seglib.build_model("face_masks", "model-2").eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 4_384_498
+    assert model(torch.rand(1, 3, 20, 28)).shape == (1, 1, 20, 28)
+
+
+def test_parameter_count_with_residual_blocks_in_the_decoder():
+    """By hand: convolution k²·in·out + out, normalisation 2·out."""
+    encoder = (9 * 1 * 4 + 4 + 8) + (9 * 4 * 4 + 4 + 8) + (9 * 4 * 8 + 8 + 16) + (9 * 8 * 8 + 8 + 16)
+    up, head = 4 * 8 * 4 + 4, 4 + 1
+    decoder = (9 * 8 * 4 + 4 + 8) + (9 * 4 * 4 + 4 + 8)
+    shortcut = 8 * 4 + 4 + 8
+    plain, residual, both = (
+        sum(parameter.numel() for parameter in UNet(1, 1, [4, 8], **blocks).parameters())
+        for blocks in ({}, {"decoder_block": "residual"}, {"block": "residual"})
+    )
+    assert plain == encoder + up + decoder + head
+    assert residual == plain + shortcut
+    assert both == residual + (1 * 4 + 4 + 8) + (4 * 8 + 8 + 16)
 
 
 def test_parameter_count_of_the_library_network():
@@ -159,6 +221,48 @@ def test_forward_equals_the_formula(block, skip, norm):
     odd = image[..., :9, :18]
     padded = torch.from_numpy(np.pad(odd.numpy(), ((0, 0), (0, 0), (0, 3), (0, 2)), mode="edge"))
     torch.testing.assert_close(model(odd), unet(padded, model)[..., :9, :18])
+
+
+@pytest.mark.parametrize("decoder_block", BLOCKS)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_decoder_may_have_other_blocks(block, decoder_block):
+    model = randomise(UNet(2, 3, [16, 32, 48], block=block, decoder_block=decoder_block)).double()
+    image = torch.randn(2, 2, 12, 20).double()
+    torch.testing.assert_close(model(image), unet(image, model))
+    kinds = {"double": (), "double-se": (SqueezeExcitation,), "residual": (ResidualBlock,)}
+    for part, name in ((model.encoder, block), (model.decoder, decoder_block)):
+        found = {type(module) for module in part.modules()} & {SqueezeExcitation, ResidualBlock}
+        assert found == set(kinds[name])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("channels", [(16, 16), (8, 24), (24, 8)])
+def test_residual_block_equals_the_formula(channels, norm):
+    block = randomise(ResidualBlock(*channels, NORMS[norm])).double()
+    x = torch.randn(2, channels[0], 5, 7).double()
+    torch.testing.assert_close(block(x), residual_block(x, block))
+
+
+def test_residual_block_s_shortcut_is_a_1x1_convolution_only_where_channels_change():
+    assert isinstance(ResidualBlock(16, 16, NORMS["batch"]).shortcut, nn.Identity)
+    shortcut, _ = parts(ResidualBlock(8, 16, NORMS["batch"]).shortcut)
+    assert [tuple(conv.weight.shape) for conv in shortcut] == [(16, 8, 1, 1)]
+    block = ResidualBlock(16, 16, NORMS["batch"]).eval()
+    nn.init.zeros_(block.residual[-1].weight)  # the last normalisation now gives 0, so that x alone is left
+    x = torch.randn(2, 16, 5, 7)
+    kept = x.clone()
+    torch.testing.assert_close(block(x), x.clamp(min=0))
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("channels", [(8, 8), (8, 16)])
+def test_every_parameter_of_a_residual_block_receives_a_gradient(channels):
+    block = ResidualBlock(*channels, NORMS["group"])
+    x = torch.randn(3, 8, 5, 7, requires_grad=True)
+    y = block(x)
+    (y * torch.randn_like(y)).sum().backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in block.parameters())
+    assert x.grad.any()
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -242,3 +346,112 @@ def test_image_of_the_wrong_shape(shape):
     model = UNet(3, 1, [8, 16])
     with pytest.raises(ValueError, match=r"expected an image of shape \(N, 3, H, W\), got \("):
         model(torch.zeros(shape))
+
+
+# --- normalisation of the image ---
+
+
+def normalizer(mean, std):
+    module = Normalize(len(mean))
+    module.set(mean, std)
+    return module
+
+
+def test_normalize_equals_the_formula():
+    mean, std = np.array([0.4, 0.1, 0.7]), np.array([0.2, 0.05, 0.3])
+    x = torch.rand(2, 3, 5, 7)
+    expected = np.stack([(x[:, c].numpy() - mean[c]) / std[c] for c in range(3)], axis=1)
+    np.testing.assert_allclose(normalizer(mean, std)(x), expected, rtol=1e-5)
+    assert torch.equal(Normalize(3)(x), x)  # before it was given any numbers
+
+
+def test_normalized_images_have_mean_0_and_standard_deviation_1():
+    rng = np.random.default_rng(0)
+    images = rng.normal([60, 120, 200], [5, 30, 15], (6, 9, 14, 3)).clip(0, 255).astype(np.uint8)
+    module = normalizer(*channel_statistics(images))
+    y = module(torch.stack([to_tensor(image) for image in images]))
+    torch.testing.assert_close(y.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(y.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
+
+
+def test_a_constant_channel_stays_finite():
+    images = np.full((2, 4, 6, 3), [0, 77, 255], np.uint8)
+    y = normalizer(*channel_statistics(images))(torch.stack([to_tensor(image) for image in images]))
+    torch.testing.assert_close(y, torch.zeros(2, 3, 4, 6), atol=1e-3, rtol=0)
+
+
+def test_a_constant_channel_is_only_centred():
+    """Whatever it holds in another image: a value 0.25 above the mean stays 0.25 above 0."""
+    y = normalizer(np.array([0.5, 0.5]), np.array([0.0, 0.1]))(torch.full((1, 2, 2, 3), 0.75))
+    torch.testing.assert_close(y[0, :, 0, 0], torch.tensor([0.25, 2.5]))
+
+
+def test_the_statistics_travel_with_the_weights():
+    row = load_row("face_masks", "model-2", overrides={"model.widths": [4, 8]})
+    one, other = make_model(row).eval(), make_model(row).eval()
+    one[0].set(np.array([0.4, 0.1, 0.7]), np.array([0.2, 0.05, 0.3]))
+    state = one.state_dict()
+    assert {"0.mean", "0.std"} <= state.keys()
+    assert not {"0.mean", "0.std"} & dict(one.named_parameters()).keys()  # no optimizer changes them
+    other.load_state_dict(state)
+    image = torch.rand(1, 3, 6, 10)
+    assert torch.equal(one(image), other(image))
+    plain = make_model(load_row("face_masks", "model-2", overrides={"model.normalize": False}))
+    assert not any(isinstance(module, Normalize) for module in plain.modules())
+
+
+def test_normalize_works_in_bf16_autocast():
+    mean, std = np.array([0.4, 0.1, 0.7]), np.array([0.2, 0.05, 0.0])
+    model = nn.Sequential(normalizer(mean, std), UNet(3, 1, [4, 8])).eval()
+    image = torch.rand(2, 3, 6, 10)
+    image[:, 2] = 0.7
+    expected, wanted = model[0](image), model(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(model[0](image).float(), expected, atol=0.05, rtol=0.02)
+        torch.testing.assert_close(model(image).float(), wanted, atol=0.1, rtol=0.1)
+
+
+# --- initialisation ---
+
+
+def spread(weight):
+    """Variance times the number of weights that one output sums over (torch takes it for that)."""
+    return weight.var().item() * weight[0].numel()
+
+
+def test_kaiming_weights_have_a_variance_of_2_by_fan_in():
+    plain = nn.Conv2d(40, 60, 3)
+    assert spread(plain.weight) == pytest.approx(1 / 3, rel=0.05)  # PyTorch's own: a sixth
+    model = UNet(3, 1, [48, 96, 192], skip="attention", decoder_block="residual")
+    initialize_kaiming(model)
+    large = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 4000]
+    assert {conv.kernel_size for conv in large} == {(1, 1), (3, 3)}
+    for conv in large:
+        assert conv.in_channels * conv.kernel_size[0] ** 2 == conv.weight[0].numel()
+        assert spread(conv.weight) == pytest.approx(2, rel=0.1)
+        assert conv.weight.mean().item() == pytest.approx(0, abs=0.1 * conv.weight.std().item())
+    every = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    assert not any(conv.bias.any() for conv in every)
+
+
+def test_kaiming_takes_the_outputs_of_a_transposed_convolution_for_its_inputs():
+    """PyTorch's fan-in of weights (in, out, 2, 2) is 4·out. Each output sums over `in` products: twice as many here."""
+    up = nn.ConvTranspose2d(192, 96, 2, stride=2)
+    initialize_kaiming(up)
+    assert up.weight.var().item() == pytest.approx(2 / (4 * 96), rel=0.05)
+    assert not up.bias.any()
+
+
+def test_kaiming_leaves_normalisation_alone():
+    model = randomise(nn.Sequential(Normalize(3), UNet(3, 1, [8, 16], skip="attention")))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    initialize_kaiming(model)
+    convolutions = {name for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)}
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]) != (name.rpartition(".")[0] in convolutions)
+
+
+@pytest.mark.parametrize(("row", "expected"), [("model-2", 2), ("pytorch-init", 1 / 3), ("model-3", 1 / 3)])
+def test_rows_start_from_the_weights_that_they_name(row, expected):
+    bottleneck = parts(seglib.build_model("face_masks", row)[1].encoder[-1])[0][-1]
+    assert spread(bottleneck.weight) == pytest.approx(expected, rel=0.02)

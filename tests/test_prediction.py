@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from seglib import weights
@@ -222,6 +223,108 @@ def test_bad_weights_stop_before_anything_is_written(row, images, tmp_path, kind
     with pytest.raises(WeightsError, match="nobody-trained-this" if bad is None else str(bad[1])):
         predict_files(row, list(images.values()), tmp_path / "masks", bad)
     assert not (tmp_path / "masks").exists()
+
+
+# --- a row whose networks see images of one size ---
+
+
+@pytest.fixture(scope="module")
+def face_row():
+    return load_row("face_masks", "model-2", overrides={"model.widths": [4, 8]})
+
+
+def colour(height, width, seed=0):
+    """A smooth RGB picture (H, W, 3)."""
+    small = np.random.default_rng(seed).integers(0, 256, (5, 4, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def face_network(row, image, seed=0):
+    """An untrained network that finds half of `image`, and keeps the sizes that it sees in `sizes`."""
+    torch.manual_seed(seed)
+    model = make_model(row).eval()
+    model[0].set(np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.3, 0.1]))
+    model[1].head.bias.data -= torch.logit(torch.from_numpy(faces_by_hand([model], image))).median().float()
+    model.sizes = []
+    model.register_forward_pre_hook(lambda module, inputs: module.sizes.append(tuple(inputs[0].shape)))
+    return model
+
+
+def faces_by_hand(models, image, size=64):
+    """Mean probability at the image's own size, with PyTorch's interpolation in place of OpenCV's."""
+    batch = torch.tensor(image).permute(2, 0, 1)[None].double()
+    batch = (F.interpolate(batch, (size, size), mode="area") if size else batch).round().float() / 255
+    with torch.no_grad():
+        mean = torch.stack([torch.sigmoid(model.eval()(batch)) for model in models]).mean(0)
+    return F.interpolate(mean, image.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
+
+
+@pytest.mark.parametrize("size", [(192, 128), (64, 320), (64, 64)])
+def test_faces_are_seen_at_one_size_and_found_at_their_own(face_row, size):
+    """Sizes of which an area of whole pixels becomes one."""
+    image = colour(*size)
+    model = face_network(face_row, image)
+    found = probability([model], image, face_row.data.resize)
+    assert model.sizes == [(1, 3, 64, 64)]
+    assert found.shape == size
+    assert found.dtype == np.float32
+    assert found.std() > 0.01
+    np.testing.assert_allclose(found, faces_by_hand([model], image), atol=0.02)
+
+
+@pytest.mark.parametrize("size", [(37, 91), (250, 70), (1, 1)])
+def test_faces_of_any_size(face_row, size, tmp_path):
+    image = colour(*size)
+    cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])
+    model = face_network(face_row, image)
+    path = save(model, tmp_path / "model.safetensors")
+    assert predict_files(face_row, [tmp_path / "face.png"], tmp_path / "masks", [path]) == []
+    mask = grey(tmp_path / "masks" / "face.png")
+    assert mask.shape == size
+    assert np.array_equal(mask, 255 * (probability([model], image, 64) >= 0.5))
+    if size != (1, 1):
+        assert set(np.unique(mask)) == {0, 255}
+
+
+@pytest.mark.parametrize(("scale", "size"), [("quick", 64), ("full", 128)])
+def test_a_network_sees_images_at_the_size_that_it_was_trained_at(face_row, tmp_path, monkeypatch, scale, size):
+    """Whichever scale the row was loaded at: the weights say at which scale they were trained."""
+    image, seen = colour(90, 130), []
+    cv2.imwrite(str(tmp_path / "face.png"), image)
+    weights.save(face_network(face_row, image), tmp_path / "model.safetensors", {"scale": scale})
+    monkeypatch.setattr("seglib.prediction.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
+    assert predict_files(face_row, [tmp_path / "face.png"], tmp_path / "masks", [tmp_path / "model.safetensors"]) == []
+    assert seen == [(1, 3, size, size)]
+
+
+def test_a_row_that_was_changed_keeps_its_own_size(tmp_path, monkeypatch):
+    """Weights of a run with data.size=32 say that their scale is quick, at which other networks see 64 pixels."""
+    row = load_row("face_masks", "model-2", overrides={"model.widths": [4, 8], "data.size": 32})
+    image, seen = colour(90, 130), []
+    cv2.imwrite(str(tmp_path / "face.png"), image)
+    weights.save(make_model(row), tmp_path / "model.safetensors", {"scale": "quick"})
+    monkeypatch.setattr("seglib.prediction.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
+    predict_files(row, [tmp_path / "face.png"], tmp_path / "masks", [tmp_path / "model.safetensors"])
+    assert seen == [(1, 3, 32, 32)]
+
+
+def test_the_folds_weights_are_an_ensemble(face_row, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "shipped", lambda folder: tmp_path / folder)
+    image = colour(128, 192)
+    cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])
+    models = [face_network(face_row, image, seed) for seed in range(3)]
+    for i, model in enumerate(models):
+        save(model, tmp_path / "weights" / "face_masks" / f"model-2.fold{i}.safetensors")
+    other = load_row("face_masks", "model-2", overrides={"model.widths": [4]})
+    save(make_model(other), tmp_path / "weights" / "face_masks" / "model-20.fold0.safetensors")  # another row's
+    assert predict_files(face_row, [tmp_path / "face.png"], tmp_path / "masks") == []
+    found = grey(tmp_path / "masks" / "face.png")
+    expected = faces_by_hand(models, image)
+    clear = np.abs(expected - 0.5) > 0.02
+    assert clear.mean() > 0.2
+    assert np.array_equal(found[clear], 255 * (expected >= 0.5)[clear])
+    for model in models:
+        assert not np.array_equal(found, 255 * (probability([model], image, 64) >= 0.5))
 
 
 # --- the command ---

@@ -9,7 +9,7 @@ import pytest
 
 from seglib import experiment, results
 from seglib.__main__ import main
-from seglib.config import load_row, load_rows, reports
+from seglib.config import ROWS, load_row, load_rows, reports
 from seglib.results import measured, number, read, result_path, scoreboard, summary, write
 
 
@@ -49,6 +49,13 @@ def save(folder, *all_results):
 )
 def test_where_a_result_goes(tmp_path, overrides, name):
     assert result_path("denoising", "report", "full", 3, overrides, tmp_path) == tmp_path / "denoising" / name
+
+
+def test_where_a_result_on_real_data_goes(tmp_path):
+    path = result_path("face_masks", "model-2", "quick", 1, {"a": 1}, tmp_path, "MFSD")
+    assert path == tmp_path / "face_masks" / "model-2.quick.seed1.MFSD.a=1.json"
+    assert result_path("r", "row", "quick", 1, {}, tmp_path, "MFSD").name == "row.quick.seed1.MFSD.json"
+    assert result_path("r", "row", "quick", 1, {}, tmp_path, "embedded").name == "row.quick.seed1.json"
 
 
 def test_where_a_result_goes_by_default(tmp_path, monkeypatch):
@@ -114,6 +121,14 @@ def test_one_seed_has_no_spread():
     assert (ours["metrics"], ours["spread"]) == ({"iou": 0.9}, {})
 
 
+def test_one_seed_s_spread_is_that_over_its_folds():
+    folds = [result(seed=seed, iou=iou) | {"spread": {"iou": 0.07}} for seed, iou in ((0, 0.9), (1, 0.7))]
+    assert measured(folds[:1], "report")["spread"] == {"iou": 0.07}
+    ours = measured(folds, "report")  # of two seeds it is that over the seeds
+    assert ours["metrics"] == pytest.approx({"iou": 0.8})
+    assert ours["spread"] == pytest.approx({"iou": math.sqrt(0.02)})
+
+
 def test_a_row_without_results_was_not_measured():
     assert measured([result("other")], "report") is None
     assert measured([], "report") is None
@@ -170,7 +185,7 @@ def test_scoreboard_has_reported_beside_measured(folder):
     table = scoreboard("denoising")
     head, rule, *lines = table.splitlines()
     assert head == (
-        "| row | IoU reported | IoU ours | Dice reported | Dice ours | BCE reported | BCE ours | scale, seeds |"
+        "| row | IoU reported | IoU ours | Dice reported | Dice ours | BCE reported | BCE ours | scale, seeds, data |"
     )
     assert {line.count("|") for line in (head, rule, *lines)} == {head.count("|")}
     assert [re.search(r"\(`(.*?)`\)", line)[1] for line in lines] == [row.name for row in load_rows("denoising")]
@@ -178,22 +193,34 @@ def test_scoreboard_has_reported_beside_measured(folder):
         *("0.9090", "0.9200 ± 0.0141"),
         *("0.9520", "0.9500 ± 0.0000"),
         *("0.0330", "0.0500 ± 0.0000"),
-        "quick, 2",
+        "quick, 2, embedded",
     ]
-    assert cells(table, "otsu")[1:] == ["–", "0.3600", "–", "0.5000", "–", "–", "full, 1"]
+    assert cells(table, "otsu")[1:] == ["–", "0.3600", "–", "0.5000", "–", "–", "full, 1, embedded"]
     assert cells(table, "fast")[1:] == 6 * ["–"] + ["not run"]
+
+
+def test_scoreboard_has_real_data_before_embedded_and_the_spread_over_folds(folder):
+    spread = {"spread": {"iou": 0.05, "dice": 0.04}}
+    several = [result(iou=0.6, dice=0.7), result(data="MFSD", iou=0.5, dice=0.6) | spread]
+    for r in several:
+        write(result_path("face_masks", "model-2", "quick", 0, {}, folder, r["data"]), r | {"row": "model-2"})
+    assert cells(scoreboard("face_masks"), "model-2")[1:] == [
+        *("0.6896", "0.5000 ± 0.0500"),
+        *("0.8080", "0.6000 ± 0.0400"),
+        "quick, 1, MFSD",
+    ]
 
 
 def test_scoreboard_has_a_line_for_each_scale(folder):
     save(folder, result(seed=0, iou=0.8), result(seed=0, scale="full", iou=0.9))
     quick, full = (line for line in scoreboard("denoising", ["iou"]).splitlines() if "(`report`)" in line)
-    assert cells(quick, "report")[1:] == ["0.9090", "0.8000", "quick, 1"]
-    assert cells(full, "report")[1:] == ["0.9090", "0.9000", "full, 1"]
+    assert cells(quick, "report")[1:] == ["0.9090", "0.8000", "quick, 1, embedded"]
+    assert cells(full, "report")[1:] == ["0.9090", "0.9000", "full, 1, embedded"]
 
 
 def test_scoreboard_of_any_measured_metric(folder):
     save(folder, result(iou_horse=0.75))
-    assert cells(scoreboard("denoising", ["iou_horse"]), "report")[1:] == ["–", "0.7500", "quick, 1"]
+    assert cells(scoreboard("denoising", ["iou_horse"]), "report")[1:] == ["–", "0.7500", "quick, 1, embedded"]
 
 
 def test_rows_as_json(folder):
@@ -223,5 +250,8 @@ def test_committed_results_are_of_the_rows_as_they_stand_now(report):
     assert committed
     for result in committed:
         row = load_row(report, result["row"], result["scale"])
-        assert result["config"] == row.recipe(), f"{row.name} at {row.scale} scale has changed since it was run"
+        # Keys that came into the schema after a run have the value that it ran with for a default.
+        names = {key: getattr(row, key) for key in ("report", "name", "title")}
+        then = ROWS[report].model_validate(result["config"] | names)
+        assert then.recipe() == row.recipe(), f"{row.name} at {row.scale} scale has changed since it was run"
         assert not result["run"]["commit"].endswith("-dirty")

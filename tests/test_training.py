@@ -205,6 +205,21 @@ def test_a_run_is_taken_up_at_its_last_checkpoint(tmp_path):
     assert same(whole.state_dict(), second.state_dict())
 
 
+def test_a_run_with_loader_workers_is_taken_up_as_if_nothing_had_happened(tmp_path):
+    """Workers that live on ask for no random number at an epoch's start, new ones do: it must not reach the model."""
+
+    def stop(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    whole, first, second = (tiny_unet(dropout=0.3) for _ in range(3))
+    train(whole, epochs=4, workers=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(first, epochs=4, workers=2, folder=tmp_path, on_epoch=stop)
+    train(second, epochs=4, workers=2, folder=tmp_path)
+    assert same(whole.state_dict(), second.state_dict())
+
+
 @pytest.mark.parametrize("damage", ["flip a bit", "cut short", "empty"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capsys, damage):
     whole = tiny_unet(dropout=0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import albumentations as A
@@ -58,6 +59,8 @@ class SegmentationDataset(Dataset):
         check_pairs(images, masks)
         self.images, self.masks, self.augment, self.seed = images, masks, augment, seed
         self.names = [f"{i:05d}" for i in range(len(images))] if names is None else list(names)
+        if len(self.names) != len(images):
+            raise ValueError(f"expected a name for each of {len(images)} pairs, got {len(self.names)} names")
         # In shared memory, so that loader workers that live on from epoch to epoch see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -78,7 +81,10 @@ class SegmentationDataset(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, mask = self.pair(index)
         if self.augment is not None:
-            self.augment.set_random_seed(hash_seed(self.seed, self.epoch, index))
+            seed = hash_seed(self.seed, self.epoch, index)
+            # One stream for the whole pipeline: set_random_seed would start each of its transforms with the same
+            # numbers, and how far a picture turns would tell how bright it becomes.
+            self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
             augmented = self.augment(image=image, mask=mask)
             image, mask = augmented["image"], augmented["mask"]
         return to_tensor(image), torch.from_numpy(np.array(mask, order="C")).float()[None]

@@ -129,9 +129,21 @@ def heads(rng: np.random.Generator, people: int) -> list[Head]:
     return found
 
 
-def draw_person(canvas, head: Head, light: Light, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a masked person over a picture: (picture, truth), the truth 1 where the mask is, 0 where anything else of
-    the person is, and −1 elsewhere."""
+def draw_person(
+    canvas, head: Head, light: Light, rng: np.random.Generator, mask_style: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a masked person over a picture.
+
+    Args:
+        canvas: float32 picture (256, 256, 3) in [0, 1]; it is changed.
+        head: where the person is.
+        light: that falls on it.
+        rng: of everything else.
+        mask_style: one of MASK_STYLES; None: any.
+
+    Returns:
+        The picture, and where things are, (256, 256): 1 the mask, 0 anything else of the person, −1 neither.
+    """
     before = canvas.copy()
     skin = np.array(SKIN[rng.choice(len(SKIN), p=SKIN_SHARE)]) / 255 * (0.95, 0.86, 0.78) * rng.uniform(0.95, 1.05, 3)
     hair = np.array(HAIR[rng.integers(len(HAIR))]) / 255
@@ -160,7 +172,7 @@ def draw_person(canvas, head: Head, light: Light, rng: np.random.Generator) -> t
                 canvas = _paint(canvas, _ellipse(head, 90 * side - head.yaw, 0, 9, 17), skin * 0.75)
     canvas = _draw_skin(canvas, head, skin, light, rng)
     canvas = _draw_eyes(canvas, head, skin, hair, rng)
-    canvas, mask = draw_mask(canvas, head, light, rng)
+    canvas, mask = draw_mask(canvas, head, light, rng, mask_style)
     if rng.random() < 0.28:
         canvas = _draw_glasses(canvas, head, rng)
     canvas, mask = _draw_hair(canvas, mask, head, style, covering, rng)

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import albumentations as A
 import cv2
+import matplotlib
 import numpy as np
+import skimage.data
 
 from .face_drawing import CANVAS, MASK_STYLES, Head, Light, draw_face, draw_mask
 
 MFSD = Path("mfsd/MSFD/1")  # the publisher's folder is spelt like this
 MASKED_FACE_NET = Path("masked_face_net")
 HOW_TO_GET = {
-    MFSD: "MFSD (Masked Face Segmentation Dataset) is on Kaggle and at https://github.com/sadjadrz/MFSD; "
-    "its folders MSFD/1/face_crop and MSFD/1/face_crop_segmentation go below mfsd/",
-    MASKED_FACE_NET: "MaskedFace-Net is at https://github.com/cabani/MaskedFace-Net; "
-    "its pictures go into masked_face_net/image, their masks into masked_face_net/mask",
+    MFSD: "MFSD is published at https://github.com/sadjadrz/MFSD; put its folders face_crop and face_crop_segmentation "
+    "there, or unset SEGLIB_DATA to use generated faces",
+    MASKED_FACE_NET: "MaskedFace-Net is published at https://github.com/cabani/MaskedFace-Net; put its pictures into "
+    "image and their masks into mask",
 }
 
 
@@ -59,8 +61,10 @@ def generate(count: int, size: int, seed: int, two_people: float = 0.0) -> Pairs
         seed: same seed, same faces; frame i depends on nothing but seed, i and `two_people`.
         two_people: share of the frames that show two people, 0 to 1.
     """
-    if count < 1 or not 0 <= two_people <= 1:
-        raise ValueError(f"expected count >= 1 and two_people from 0 to 1, got {count} and {two_people}")
+    if count < 1 or size < 1 or not 0 <= two_people <= 1:
+        raise ValueError(
+            f"expected count >= 1, size >= 1 and two_people from 0 to 1, got {count}, {size} and {two_people}"
+        )
     frames = []
     for i in range(count):
         rng = np.random.default_rng([seed, i])
@@ -123,7 +127,10 @@ def _read(folder: Path, dataset: Path, images: str, masks: str, mask_suffix: str
 def _read_pair(image_path: Path, mask_path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     if not mask_path.is_file():
         raise ValueError(f"no mask {mask_path.name}")
-    image, mask = cv2.imread(str(image_path), cv2.IMREAD_COLOR_RGB), cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE)
+    # Turning a photograph as its EXIF tag says would leave its mask, which has none, where it is.
+    as_stored = cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imread(str(image_path), cv2.IMREAD_COLOR_RGB | as_stored)
+    mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE | as_stored)
     for path, picture in ((image_path, image), (mask_path, mask)):
         if picture is None:
             raise ValueError(f"{path.parent.name}/{path.name} is not a readable picture")
@@ -149,13 +156,13 @@ def split_folds(names: Sequence[str], folds: int, seed: int) -> list[np.ndarray]
     """Shares out indices into `folds` parts of about equal size, all pictures of a person into the same one.
 
     Raises:
-        ValueError: fewer people than folds.
+        ValueError: fewer than two folds, or fewer people than folds.
     """
     people: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         people.setdefault(person(name), []).append(i)
-    if len(people) < folds:
-        raise ValueError(f"expected at least as many people as folds, got {len(people)} people and {folds} folds")
+    if not 2 <= folds <= len(people):
+        raise ValueError(f"expected 2 folds or more, and at least as many people, got {folds} and {len(people)} people")
     parts: list[list[int]] = [[] for _ in range(folds)]
     groups = list(people.values())
     order = np.random.default_rng(seed).permutation(len(groups))
@@ -242,6 +249,26 @@ AUGMENTATIONS = {
     "faces-wide": wide_augmentation,
     "faces-image-only": image_only_augmentation,
 }
+
+
+def portraits() -> dict[str, tuple[np.ndarray, Head]]:
+    """Two photographs of people that come with installed packages: RGB uint8 (256, 256, 3), and the head as we placed
+    it by eye. NASA's portrait of Eileen Collins (scikit-image), the US Navy's of Grace Hopper (Matplotlib); both are
+    in the public domain."""
+    hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    places = {
+        "Eileen Collins": (skimage.data.astronaut(), (145, 35, 160), Head(126, 116, 76, 116, yaw=-6, roll=4)),
+        "Grace Hopper": (
+            cv2.imread(str(hopper), cv2.IMREAD_COLOR_RGB),
+            (120, 90, 260),
+            Head(132, 118, 82, 108, yaw=-3, roll=-2),
+        ),
+    }
+    found = {}
+    for name, (photograph, (left, top, side), head) in places.items():
+        crop = photograph[top : top + side, left : left + side]
+        found[name] = cv2.resize(crop, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA), head
+    return found
 
 
 def mask_portrait(

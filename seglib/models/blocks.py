@@ -153,8 +153,9 @@ class Normalize(nn.Module):
 
     def set(self, mean: ArrayLike, std: ArrayLike) -> None:
         """Takes mean and standard deviation of each channel (C,); one that is constant is only centred."""
+        std = torch.as_tensor(std)
         self.mean.copy_(torch.as_tensor(mean))
-        self.std.copy_(torch.as_tensor(std).clamp(min=1e-3))
+        self.std.copy_(torch.where(std < 1e-3, 1, std))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean[:, None, None]) / self.std[:, None, None]

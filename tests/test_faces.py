@@ -1,0 +1,863 @@
+"""Faces with masks: what is drawn, how hard it is, what is read, how it is split, and how it is augmented."""
+
+import os
+import re
+import warnings
+from collections import Counter
+
+import albumentations as A
+import numpy as np
+import pytest
+import skimage.data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.ndimage import distance_transform_edt, gaussian_filter, label
+from skimage.color import rgb2gray
+from skimage.filters import threshold_otsu
+
+from seglib.data import face_drawing, faces
+from seglib.data.common import SegmentationDataset
+from seglib.data.face_drawing import CANVAS, MASK_STYLES, Head, Light, draw_mask, draw_person
+from seglib.data.faces import DataError, Pairs, generate, mask_portrait, person, split_folds
+from seglib.experiment import AUGMENTATIONS
+
+REAL = os.environ.get("SEGLIB_DATA")
+HEAD = Head(128, 115, 75, 90)
+LIGHT = Light(np.array([0.0, 0.0, 1.0]), 0.5)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def overlap(found, truth):
+    return (found & truth).sum() / (found | truth).sum()
+
+
+def large_parts(mask):
+    """How many connected parts cover at least 2 % of the frame."""
+    parts, _ = label(mask)
+    return (np.bincount(parts.ravel())[1:] >= 0.02 * mask.size).sum()
+
+
+# --- generated faces ---
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    return generate(200, 128, seed=0, two_people=0.12)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_generated_pairs_have_the_documented_form(size):
+    pairs = generate(3, size, seed=5)
+    assert pairs.images.shape == (3, size, size, 3)
+    assert pairs.masks.shape == (3, size, size)
+    assert pairs.images.dtype == pairs.masks.dtype == np.uint8
+    assert all(set(np.unique(mask)) == {0, 1} for mask in pairs.masks)
+    assert len(pairs) == len(set(pairs.names)) == 3
+
+
+def test_the_size_changes_nothing_but_the_size():
+    small, large = generate(2, 64, seed=5), generate(2, 128, seed=5)
+    halved = large.images.reshape(2, 64, 2, 64, 2, 3).mean((2, 4))
+    assert np.abs(small.images - halved).max() <= 1.5
+    assert all(overlap(*pair) > 0.95 for pair in zip(small.masks == 1, large.masks[:, ::2, ::2] == 1))
+
+
+def test_a_frame_depends_on_seed_and_index_alone(calibrated):
+    np.random.seed(3)  # noqa: NPY002 — the global state must not matter
+    again = generate(4, 128, seed=0, two_people=0.12)
+    assert again.images.tobytes() == calibrated.images[:4].tobytes()
+    assert again.masks.tobytes() == calibrated.masks[:4].tobytes()
+    assert again.names == calibrated.names[:4]
+
+
+def test_another_seed_gives_other_faces(calibrated):
+    other = generate(4, 128, seed=1, two_people=0.12)
+    assert not {image.tobytes() for image in other.images} & {image.tobytes() for image in calibrated.images}
+    assert not {mask.tobytes() for mask in other.masks} & {mask.tobytes() for mask in calibrated.masks}
+    assert not set(other.names) & set(calibrated.names)
+
+
+def test_no_frame_comes_twice(calibrated):
+    assert len({image.tobytes() for image in calibrated.images}) == 200
+    assert len({mask.tobytes() for mask in calibrated.masks}) == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "got"),
+    [
+        ({"count": 0}, "0"),
+        ({"count": -3}, "-3"),
+        ({"two_people": 1.1}, "1.1"),
+        ({"two_people": -0.1}, "-0.1"),
+        ({"two_people": float("nan")}, "nan"),
+        ({"size": 0}, "0"),
+        ({"size": -8}, "-8"),
+    ],
+)
+def test_impossible_frames_are_refused(arguments, got):
+    with pytest.raises(ValueError, match=f"expected .*{next(iter(arguments))}.* got .*{got}"):
+        generate(**{"count": 1, "size": 64, "seed": 0} | arguments)
+
+
+def test_two_people_wear_two_masks():
+    parts = [large_parts(mask) for mask in generate(30, 64, seed=1, two_people=1.0).masks]
+    assert np.mean(np.array(parts) >= 2) > 0.8
+
+
+def test_one_person_wears_one_mask():
+    parts = [large_parts(mask) for mask in generate(30, 64, seed=1, two_people=0.0).masks]
+    assert np.mean(np.array(parts) >= 2) < 0.1
+    assert np.mean(np.array(parts) == 1) > 0.9
+
+
+def test_two_people_come_in_their_share_of_the_frames(calibrated):
+    assert np.mean([large_parts(mask) >= 2 for mask in calibrated.masks]) == pytest.approx(0.12, abs=0.06)
+
+
+def test_the_task_is_as_hard_as_the_real_one(calibrated):
+    """Otsu's threshold on MFSD: mean IoU 0.29 with masks taken to be bright, 0.54 where it may choose; 38 % is mask."""
+    bright, better = [], []
+    for image, mask in zip(calibrated.images, calibrated.masks == 1):
+        grey = rgb2gray(image)
+        found = grey > threshold_otsu(grey)
+        bright.append(overlap(found, mask))
+        better.append(max(overlap(found, mask), overlap(~found, mask)))
+    assert np.mean(bright) == pytest.approx(0.29, abs=0.08)
+    assert np.mean(better) == pytest.approx(0.54, abs=0.08)
+    assert calibrated.masks.mean() == pytest.approx(0.38, abs=0.08)
+
+
+def test_pairs_are_taken_and_joined_with_their_names():
+    pairs = Pairs(np.arange(12, dtype=np.uint8).reshape(4, 1, 1, 3), np.eye(4, dtype=np.uint8)[..., None], list("abcd"))
+    for indices in ([2, 0], np.array([2, 0])):
+        some = pairs.take(indices)
+        assert some.names == ["c", "a"]
+        assert np.array_equal(some.images, pairs.images[[2, 0]])
+        assert np.array_equal(some.masks, pairs.masks[[2, 0]])
+    both = some + pairs
+    assert both.names == list("caabcd")
+    assert len(both) == 6
+    assert np.array_equal(both.images[2:], pairs.images)
+    assert np.array_equal(both.masks[:2], some.masks)
+
+
+# --- heads ---
+
+angles, radii = st.floats(-180, 180), st.floats(20, 160)
+positions = st.floats(0, 256)
+
+
+def test_the_middle_of_a_frontal_face_is_its_centre():
+    head = Head(100, 120, 50, 60)
+    assert head.project(0, 0).tolist() == [100, 120]
+    assert head.project(0, [80, 40, 0, -40, -80])[:, 0].tolist() == [100] * 5
+
+
+def test_points_of_a_frontal_head_by_hand():
+    head = Head(100, 120, 50, 60)
+    np.testing.assert_allclose(head.project([90, -90], 0), [[150, 120], [50, 120]], atol=1 / 16)
+    np.testing.assert_allclose(head.project(0, [90, -90]), [[100, 60], [100, 180]], atol=1 / 16)
+    np.testing.assert_allclose(head.project(30, 0)[0], 125, atol=0.3)  # half of it; the nose adds a little
+    np.testing.assert_allclose(head.project(90, 0, lift=0.2), [160, 120], atol=1 / 16)
+
+
+@settings(max_examples=50, deadline=None)
+@given(azimuth=angles, elevation=angles, pitch=st.floats(-30, 30), lift=st.floats(0, 0.3))
+def test_a_frontal_head_is_symmetric(azimuth, elevation, pitch, lift):
+    left, right = Head(100, 120, 50, 60, pitch=pitch).project([-azimuth, azimuth], elevation, lift) - [100, 120]
+    np.testing.assert_allclose(left * [-1, 1], right, atol=1 / 16)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    where=st.tuples(positions, positions, radii, radii),
+    turn=st.tuples(st.floats(-90, 90), st.floats(-30, 30)),
+    azimuth=angles,
+    elevation=angles,
+    lift=st.floats(0, 0.3),
+)
+def test_points_stay_within_the_silhouette(where, turn, azimuth, elevation, lift):
+    head = Head(*where, *turn)
+    nose = 0.16 if abs(azimuth) < 60 else 0  # it stands out, by at most this
+    x, y = np.abs(head.project(azimuth, elevation, lift) - [head.x, head.y])
+    assert x <= head.width * (1 + lift + nose) + 0.04
+    assert y <= head.height * (1 + 0.3 * (lift + nose)) + 0.04
+
+
+@settings(max_examples=50, deadline=None)
+@given(azimuth=angles, elevation=angles, yaw=st.floats(-90, 90), roll=angles)
+def test_roll_turns_the_picture_plane_about_the_centre(azimuth, elevation, yaw, roll):
+    upright, rolled = (Head(100, 120, 50, 60, yaw, roll=r).project(azimuth, elevation) for r in (0, roll))
+    turned = complex(*(upright - [100, 120])) * np.exp(1j * np.radians(roll))
+    np.testing.assert_allclose(rolled - [100, 120], [turned.real, turned.imag], atol=0.1)
+
+
+def test_yaw_turns_to_the_side_and_pitch_looks_up():
+    mouth = (0, -40)
+    turned, straight, away = (Head(100, 120, 50, 60, yaw).project(*mouth)[0] for yaw in (40, 0, -40))
+    assert turned > straight + 10 > away + 20
+    up, down = (Head(100, 120, 50, 60, pitch=pitch).project(*mouth)[1] for pitch in (20, -20))
+    assert up < down - 10
+
+
+@pytest.mark.parametrize(("yaw", "limb", "behind"), [(40, 50, [51, 70, 130]), (-25, -65, [-66, -90, -120])])
+def test_hidden_points_lie_on_the_visible_edge(yaw, limb, behind):
+    head = Head(100, 120, 50, 60, yaw, 5, 10)
+    for elevation in (-50, 0, 30):
+        edge = head.project(limb, elevation)
+        np.testing.assert_allclose(head.project(behind, elevation), [edge] * 3, atol=1 / 16)
+    assert head.visible([0, limb * 0.9, *behind]).tolist() == [True, True, False, False, False]
+
+
+def test_points_come_in_the_shape_of_their_angles_and_in_sixteenths():
+    points = Head(100.3, 120.7, 51.1, 63.3, 17, 3, 5).project(np.linspace(-90, 90, 7), np.linspace(-90, 90, 5)[:, None])
+    assert points.shape == (5, 7, 2)
+    assert np.array_equal(points * 16, np.round(points * 16))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_heads_stand_where_a_crop_has_them(seed):
+    (one,), (left, right) = face_drawing.heads(rng(seed), 1), face_drawing.heads(rng(seed), 2)
+    face = one.project(0, 0)[0] if abs(one.yaw) < 60 else CANVAS / 2
+    assert abs(face - CANVAS / 2) < 0.35 * CANVAS
+    assert left.x < CANVAS / 2 < right.x
+    assert right.x - left.x > 0.8 * max(left.width, right.width)
+    assert max(left.width, right.width) < one.width + 20
+
+
+def test_light_falls_on_what_faces_the_lamp():
+    light = Light(np.array([1.0, 0, 0]), 0.25)
+    normals = np.array([[[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0.6, 0, 0.8]]])
+    np.testing.assert_allclose(light.on(normals)[..., 0], [[1, 0.25, 0.25, 0.25 + 0.75 * 0.6]])
+
+
+# --- drawn masks ---
+
+
+@pytest.mark.parametrize("style", MASK_STYLES)
+def test_a_mask_covers_the_mouth_and_leaves_the_eyes(style):
+    (mouth, *eyes) = np.round(HEAD.project([0, -24, 24], [-50, 15, 15])).astype(int)
+    shares, centres = [], []
+    for seed in range(8):
+        picture, mask = draw_mask(np.ones((CANVAS, CANVAS, 3)), HEAD, LIGHT, rng(seed), style)
+        assert picture.shape == (CANVAS, CANVAS, 3)
+        assert -1e-3 < picture.min() <= picture.max() < 1 + 1e-3
+        assert mask.shape == (CANVAS, CANVAS)
+        assert set(np.unique(mask)) == {0, 1}
+        assert mask[mouth[1], mouth[0]] == 1
+        assert not any(mask[y, x] for x, y in eyes)
+        shares.append(mask.mean())
+        centres.append(np.argwhere(mask).mean(0))
+    assert min(shares) > 0.05
+    assert max(shares) < 0.5
+    centre_y, centre_x = np.mean(centres, 0)
+    assert centre_y > HEAD.y + 0.2 * HEAD.height
+    assert centre_x == pytest.approx(HEAD.x, abs=2)
+
+
+@pytest.mark.parametrize("style", MASK_STYLES)
+def test_a_mask_stays_near_its_head(style):
+    for seed in range(4):
+        mask = draw_mask(np.ones((CANVAS, CANVAS, 3)), HEAD, LIGHT, rng(seed), style)[1]
+        rows, columns = np.nonzero(mask)
+        assert np.abs(columns - HEAD.x).max() < 1.2 * HEAD.width
+        assert rows.min() > HEAD.y - 0.35 * HEAD.height
+        assert rows.max() < HEAD.y + 1.1 * HEAD.height
+
+
+@pytest.mark.parametrize("style", MASK_STYLES)
+def test_the_mirrored_head_wears_the_mirrored_mask(style):
+    head = Head(115, 115, 75, 90, 35, 4, 8)
+    mirrored = Head(255 - 115, 115, 75, 90, -35, 4, -8)
+    one, other = (draw_mask(np.ones((CANVAS, CANVAS, 3)), h, LIGHT, rng(), style)[1] == 1 for h in (head, mirrored))
+    assert overlap(one, other[:, ::-1]) > 0.97
+
+
+@pytest.mark.parametrize("style", MASK_STYLES)
+def test_a_mask_follows_its_face_to_the_side(style):
+    for yaw in (-60, 60):
+        mask = draw_mask(np.ones((CANVAS, CANVAS, 3)), Head(128, 115, 75, 90, yaw), LIGHT, rng(), style)[1]
+        assert np.argwhere(mask)[:, 1].mean() * np.sign(yaw) > HEAD.x * np.sign(yaw) + 15
+
+
+def test_a_black_mask_is_dark():
+    picture, mask = draw_mask(np.ones((CANVAS, CANVAS, 3)), HEAD, LIGHT, rng(), "black")
+    assert np.median(picture[mask == 1]) < 0.25
+    assert np.median(picture[mask == 0]) == 1
+
+
+def test_masks_without_a_style_are_of_every_kind():
+    looks = {
+        draw_mask(np.ones((CANVAS, CANVAS, 3)), HEAD, LIGHT, rng(seed))[0][175, 128].round(2).tobytes()
+        for seed in range(12)
+    }
+    assert len(looks) > 8
+
+
+def test_a_mask_is_drawn_on_a_copy():
+    canvas = np.full((CANVAS, CANVAS, 3), 0.5, np.float32)
+    draw_mask(canvas, HEAD, LIGHT, rng(), "surgical")
+    assert (canvas == 0.5).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_no_part_of_a_person_stays_as_it_was(seed):
+    before = rng(100 + seed).random((CANVAS, CANVAS, 3), np.float32)
+    picture, truth = draw_person(before.copy(), HEAD, LIGHT, rng(seed))
+    assert set(np.unique(truth)) <= {-1, 0, 1}
+    assert np.array_equal((picture != before).any(2), truth >= 0)
+    assert truth[0, 0] == truth[0, -1] == -1
+    assert (truth == 1).mean() > 0.03
+
+
+def black_hair(canvas, mask, style, seed):
+    return face_drawing._draw_hair(canvas, mask, HEAD, style, np.zeros(3), rng(seed))
+
+
+def black_hand(canvas, mask, style, seed):
+    return face_drawing._draw_hand(canvas, mask, HEAD, np.zeros(3), LIGHT, rng(seed))
+
+
+@pytest.mark.parametrize(
+    ("draw", "style"),
+    [*((black_hair, style) for style in ("short", "long", "fringe", "cap", "scarf")), (black_hand, None)],
+)
+def test_what_hides_a_mask_is_no_mask(draw, style):
+    for seed in range(4):
+        picture, mask = draw(np.ones((CANVAS, CANVAS, 3), np.float32), np.ones((CANVAS, CANVAS)), style, seed)
+        dark = picture.mean(2) < 0.5
+        assert dark.mean() > 0.005
+        # The brim of a cap stands out over a forehead, which no mask reaches.
+        assert overlap(dark, mask == 0) > (0.7 if style == "cap" else 0.9)
+
+
+def test_bald_heads_hide_nothing():
+    mask = black_hair(np.ones((CANVAS, CANVAS, 3), np.float32), np.ones((CANVAS, CANVAS)), "bald", 0)[1]
+    assert (mask == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_photograph_keeps_a_scene_s_colours_apart_and_its_outlines_in_place(seed):
+    scene = np.empty((CANVAS, CANVAS, 3), np.float32)
+    scene[...] = 0.5, 0.35, 0.2
+    scene[:, 100:] *= 0.5
+    picture = face_drawing.photograph(scene, rng(seed))
+    assert picture.dtype == np.uint8
+    assert picture.shape == scene.shape
+    for part in (picture[:, :95], picture[:, 105:]):
+        red, green, blue = part.mean((0, 1))
+        assert red > green > blue
+    columns = np.abs(np.diff(picture.mean((0, 2))))
+    assert columns.argmax() == pytest.approx(99, abs=1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_person_wears_the_style_that_is_asked_for(seed):
+    picture, truth = draw_person(np.ones((CANVAS, CANVAS, 3), np.float32), HEAD, LIGHT, rng(seed), "black")
+    assert np.median(picture[truth == 1]) < 0.25
+
+
+# --- a mask on a photograph ---
+
+PORTRAIT = rng(9).integers(0, 256, (CANVAS, CANVAS, 3), np.uint8)
+
+
+@pytest.mark.parametrize("style", [None, *MASK_STYLES])
+def test_a_portrait_changes_at_its_mask_and_nowhere_else(style):
+    for seed in range(3):
+        picture, mask = mask_portrait(PORTRAIT, HEAD, seed, style)
+        assert picture.shape == PORTRAIT.shape
+        assert mask.shape == (CANVAS, CANVAS)
+        assert picture.dtype == mask.dtype == np.uint8
+        assert set(np.unique(mask)) == {0, 1}
+        changed = (picture != PORTRAIT).any(2)
+        assert changed[mask == 1].mean() > 0.99
+        assert distance_transform_edt(mask == 0)[changed].max() < 14  # a mask's shadow
+        assert not changed[: CANVAS // 4].any()
+        assert mask.mean() > 0.05
+
+
+def test_portraits_wear_their_mask_below_the_eyes_and_above_the_collar():
+    portraits = faces.portraits()
+    assert len(portraits) == 2
+    for portrait, head in portraits.values():
+        picture, mask = mask_portrait(portrait, head, 0, "surgical")
+        assert picture.shape == (CANVAS, CANVAS, 3)
+        rows, columns = np.nonzero(mask)
+        assert 0.35 * CANVAS < rows.min() < rows.max() < 0.98 * CANVAS
+        assert abs(columns.mean() - CANVAS / 2) < 0.1 * CANVAS
+
+
+def test_the_head_says_where_the_mask_goes():
+    mask = mask_portrait(PORTRAIT, HEAD, 0, "surgical")[1]
+    moved = mask_portrait(PORTRAIT, Head(HEAD.x - 20, HEAD.y + 15, HEAD.width, HEAD.height), 0, "surgical")[1]
+    assert np.array_equal(np.roll(mask, (15, -20), (0, 1)), moved)
+
+
+def test_the_same_seed_draws_the_same_mask_and_another_another():
+    first, again, other = (mask_portrait(PORTRAIT, HEAD, seed) for seed in (3, 3, 4))
+    assert all(map(np.array_equal, first, again))
+    assert not any(map(np.array_equal, first, other))
+
+
+def test_a_portrait_s_reduction():
+    picture, mask = mask_portrait(PORTRAIT, HEAD, 0)
+    small, small_mask = mask_portrait(PORTRAIT, HEAD, 0, size=64)
+    assert np.abs(small - picture.reshape(64, 4, 64, 4, 3).mean((1, 3))).max() <= 0.5
+    assert np.array_equal(small_mask, mask[2::4, 2::4])
+
+
+@pytest.mark.parametrize(
+    ("portrait", "got"),
+    [
+        (PORTRAIT[:-1], "got uint8 (255, 256, 3)"),
+        (PORTRAIT[..., 0], "got uint8 (256, 256)"),
+        (np.dstack([PORTRAIT, PORTRAIT[..., 0]]), "got uint8 (256, 256, 4)"),
+        (PORTRAIT / 255, "got float64 (256, 256, 3)"),
+    ],
+)
+def test_a_portrait_of_another_kind_is_refused(portrait, got):
+    with pytest.raises(ValueError, match=re.escape(f"expected a uint8 portrait (256, 256, 3), {got}")):
+        mask_portrait(portrait, HEAD, 0)
+
+
+@pytest.mark.parametrize("style", ["velvet", "", "Surgical"])
+def test_an_unknown_style_is_told_the_known_ones(style):
+    with pytest.raises(ValueError, match=f"style: expected one of {', '.join(MASK_STYLES)}; got '{style}'"):
+        mask_portrait(PORTRAIT, HEAD, 0, style)
+
+
+# --- reading ---
+
+READERS = {
+    "mfsd": (faces.read_mfsd, "mfsd/MSFD/1/face_crop/{}.jpg", "mfsd/MSFD/1/face_crop_segmentation/{}.jpg"),
+    "masked-face-net": (
+        faces.read_masked_face_net,
+        "masked_face_net/image/{}.jpg",
+        "masked_face_net/mask/{}.png",
+    ),
+}
+HOW = {"mfsd": "https://github.com/sadjadrz/MFSD", "masked-face-net": "https://github.com/cabani/MaskedFace-Net"}
+each_reader = pytest.mark.parametrize("dataset", READERS)
+
+
+def write(path, picture):
+    """A file by Pillow; of flat 16 × 16 blocks a JPEG keeps nearly everything."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(picture, bytes):
+        path.write_bytes(picture)
+    else:
+        Image.fromarray(picture).save(path, quality=100, subsampling=0)
+
+
+def lay_out(folder, dataset, **pairs):
+    """Writes pairs of picture and mask as the publisher does; None: no such file."""
+    for name, files in pairs.items():
+        for template, picture in zip(READERS[dataset][1:], files):
+            if picture is not None:
+                write(folder / template.format(name), picture)
+
+
+def blocks(values, side=16):
+    """A picture with a flat block for each of the values."""
+    return np.array(values, np.uint8).repeat(side, 0).repeat(side, 1)
+
+
+COLOURS = blocks([[(200, 30, 60), (10, 220, 40)], [(20, 50, 240), (128, 128, 128)]])
+GREYS = blocks([[0, 127], [128, 255]])
+
+
+@each_reader
+def test_pictures_are_rgb_and_masks_what_is_above_127(dataset, tmp_path):
+    lay_out(tmp_path, dataset, b=(COLOURS, GREYS), a=(COLOURS[::-1], GREYS[::-1]))
+    for folder in (tmp_path, str(tmp_path)):
+        pairs = READERS[dataset][0](folder, 32)
+        assert pairs.names == ["a", "b"]
+        assert pairs.images.dtype == pairs.masks.dtype == np.uint8
+        assert np.abs(pairs.images[1].astype(int) - COLOURS).max() <= 3
+        assert np.array_equal(pairs.masks[1], blocks([[0, 0], [1, 1]]))
+        assert np.array_equal(pairs.masks[0], pairs.masks[1][::-1])
+
+
+@each_reader
+def test_pictures_of_any_shape_become_squares(dataset, tmp_path):
+    wide, high = (blocks(np.full(shape, 90)) for shape in ((1, 3), (4, 2)))
+    lay_out(tmp_path, dataset, wide=(np.stack([wide] * 3, -1), wide), high=(np.stack([high] * 3, -1), high))
+    pairs = READERS[dataset][0](tmp_path, 24)
+    assert pairs.images.shape == (2, 24, 24, 3)
+    assert pairs.masks.shape == (2, 24, 24)
+
+
+@each_reader
+def test_reading_reduces_the_picture_by_area_and_the_mask_by_nearest_neighbour(dataset, tmp_path):
+    """Stripes one pixel wide: their area is grey; a mask's pixels stay what one of them was."""
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255
+    lay_out(tmp_path, dataset, stripes=(np.stack([stripes] * 3, -1), GREYS.repeat(2, 0).repeat(2, 1)))
+    pairs = READERS[dataset][0](tmp_path, 8)
+    assert np.abs(pairs.images[0] - 127.5).max() < 4
+    assert np.array_equal(pairs.masks[0], blocks([[0, 0], [1, 1]], side=4))
+
+
+@pytest.mark.parametrize(("length", "size"), [(40, 16), (32, 8), (250, 128)])
+def test_reduction_equals_its_definition(length, size):
+    image, mask = (
+        rng().integers(0, 256, (length, length, 3), np.uint8),
+        rng().integers(0, 2, (length, length), np.uint8),
+    )
+    small, small_mask = faces.reduce(image, mask, size)
+    edges = np.arange(size + 1) * length / size
+    covered = np.clip(np.minimum.outer(edges[1:], np.arange(1, length + 1)), 0, None)
+    covered = np.clip(covered - np.maximum.outer(edges[:-1], np.arange(length)), 0, None) * size / length
+    expected = np.stack([covered @ channel @ covered.T for channel in np.moveaxis(image, -1, 0)], axis=-1)
+    assert np.abs(small - expected).max() <= 0.51
+    middles = ((np.arange(size) + 0.5) * length / size).astype(int)
+    assert np.array_equal(small_mask, mask[middles][:, middles])
+
+
+@each_reader
+def test_each_pair_that_cannot_be_used_is_named_in_one_warning_and_left_out(dataset, tmp_path):
+    lay_out(
+        tmp_path,
+        dataset,
+        good=(COLOURS, GREYS),
+        fine=(COLOURS, GREYS),
+        alone=(COLOURS, None),
+        cropped=(COLOURS, GREYS[:, :-3]),
+        garbage=(b"no picture at all" * 50, GREYS),
+        empty=(b"", GREYS),
+        torn=(COLOURS, b"no picture at all" * 50),
+        blank=(COLOURS, b""),
+    )
+    with pytest.warns(UserWarning, match="pairs in") as caught:
+        pairs = READERS[dataset][0](tmp_path, 16)
+    assert pairs.names == ["fine", "good"]
+    assert len(pairs.images) == len(pairs.masks) == 2
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    _, images, masks = READERS[dataset]
+    text = str(caught[0].message)
+    assert text.startswith(f"6 of 8 pairs in {(tmp_path / images).parent.parent} left out: ")
+    reasons = dict(part.split(": ", 1) for part in text.split(" left out: ")[1].split("; "))
+
+    def tail(template, name):
+        return "/".join(template.format(name).split("/")[-2:])
+
+    assert reasons == {
+        "alone.jpg": f"no mask {tail(masks, 'alone').split('/')[1]}",
+        "cropped.jpg": "its mask has 29×32 pixels, not 32×32",
+        "garbage.jpg": f"{tail(images, 'garbage')} is not a readable picture",
+        "empty.jpg": f"{tail(images, 'empty')} is not a readable picture",
+        "torn.jpg": f"{tail(masks, 'torn')} is not a readable picture",
+        "blank.jpg": f"{tail(masks, 'blank')} is not a readable picture",
+    }
+
+
+@each_reader
+def test_files_that_belong_to_no_picture_are_ignored(dataset, tmp_path):
+    lay_out(tmp_path, dataset, good=(COLOURS, GREYS), orphan=(None, GREYS))
+    _, images, masks = READERS[dataset]
+    for template in (images, masks):
+        (tmp_path / template).parent.joinpath("README.txt").write_text("read me")
+        (tmp_path / template).parent.joinpath("more").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert READERS[dataset][0](tmp_path, 16).names == ["good"]
+
+
+@each_reader
+def test_where_nothing_is_there_one_is_told_where_it_was_looked_for_and_how_to_get_it(dataset, tmp_path):
+    read, images, masks = READERS[dataset]
+    for folder in (tmp_path, tmp_path / "nowhere", str(tmp_path)):
+        with pytest.raises(DataError) as error:
+            read(folder, 16)
+        for part in (
+            HOW[dataset],
+            *(str((tmp_path / template).parent.relative_to(tmp_path)) for template in (images, masks)),
+        ):
+            assert part in str(error.value)
+        assert str(folder) in str(error.value)
+
+
+@each_reader
+def test_where_nothing_is_left_the_reasons_and_the_source_are_named(dataset, tmp_path):
+    lay_out(tmp_path, dataset, alone=(COLOURS, None), empty=(b"", GREYS))
+    with (
+        pytest.warns(UserWarning, match=r"2 of 2 pairs.*alone\.jpg.*empty\.jpg"),
+        pytest.raises(DataError, match=HOW[dataset]),
+    ):
+        READERS[dataset][0](tmp_path, 16)
+
+
+def test_a_data_error_is_a_value_error():
+    assert issubclass(DataError, ValueError)
+
+
+@pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")
+def test_real_mfsd():
+    pairs = faces.read_mfsd(REAL, 128)
+    assert len(pairs) >= 150
+    assert pairs.images.shape == (len(pairs), 128, 128, 3)
+    assert set(np.unique(pairs.masks)) == {0, 1}
+    assert pairs.masks.mean() == pytest.approx(0.38, abs=0.05)
+    people = Counter(map(person, pairs.names))
+    assert 0.4 * len(pairs) < len(people) < len(pairs)
+    assert people.most_common(1)[0][1] < 0.1 * len(pairs)
+    parts = split_folds(pairs.names, 5, seed=0)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")
+def test_real_masked_face_net():
+    pairs = faces.read_masked_face_net(REAL, 64)
+    assert len(pairs) >= 300
+    assert pairs.images.shape == (len(pairs), 64, 64, 3)
+    assert set(np.unique(pairs.masks)) == {0, 1}
+    assert 0.1 < pairs.masks.mean() < 0.5
+
+
+# --- people and folds ---
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("faceMsak_jingtian_1_0_7", "jingtian"),
+        ("facemsak_zhangbo_0_0_1", "zhangbo"),
+        ("faceMsak_dilireba_0_0_2a30011513926397f286f6b6107948f1", "dilireba"),
+        ("facemsak_xin_1_1_663d85a4jw6dd814u9pyfj", "xin"),
+        ("faceMsak_t1_CharlieBaker_0004", "charliebaker"),
+        ("faceMask1_ttt_100_0_1", "faceMask1_ttt_100_0_1"),
+        ("faceMsak_t1_19_1", "faceMsak_t1_19_1"),
+        ("faceMsak_t1_5851_1_2", "faceMsak_t1_5851_1_2"),
+        ("00042", "00042"),
+        ("generated-0-00007", "generated-0-00007"),
+        ("", ""),
+    ],
+)
+def test_a_person_s_name_is_read_from_the_file_s(name, expected):
+    assert person(name) == expected
+
+
+def test_capital_letters_make_no_other_person():
+    names = ["faceMsak_JustinTrudeau_0_0_1", "FACEMSAK_justintrudeau_1_0_2", "facemask_t1_JUSTINTRUDEAU_0002"]
+    assert {person(name) for name in names} == {"justintrudeau"}
+    whole, *rest = sorted(split_folds([*names, "00001"], 2, seed=0), key=len, reverse=True)
+    assert (whole.tolist(), [part.tolist() for part in rest]) == ([0, 1, 2], [[3]])
+
+
+FILES = st.one_of(
+    st.builds(
+        "faceMsak_{}_0_0_{}".format, st.sampled_from(["wangfei", "WangFei", "luhan", "oudi"]), st.integers(0, 99)
+    ),
+    st.builds("faceMask1_ttt_{}_0_1".format, st.integers(0, 99)),
+    st.builds("{:05d}".format, st.integers(0, 99)),
+)
+
+
+def one_person(name):
+    """Without a regular expression: these four names, or the file's own."""
+    middle = name.split("_")[1].lower() if "_" in name else ""
+    return middle if middle in ("wangfei", "luhan", "oudi") else name
+
+
+@settings(max_examples=150, deadline=None)
+@given(names=st.lists(FILES, min_size=1, max_size=60), folds=st.integers(1, 6), seed=st.integers(0, 2**31))
+def test_folds_share_out_everything_and_no_person_twice(names, folds, seed):
+    people = [one_person(name) for name in names]
+    if len(set(people)) < folds:
+        with pytest.raises(ValueError, match=f"got {len(set(people))} people and {folds} folds"):
+            split_folds(names, folds, seed)
+        return
+    parts = split_folds(names, folds, seed)
+    assert len(parts) == folds
+    assert sorted(np.concatenate(parts)) == list(range(len(names)))
+    shown = [{people[i] for i in part} for part in parts]
+    assert sum(map(len, shown)) == len(set().union(*shown))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= max(Counter(people).values())
+    assert min(sizes) >= 1
+    assert all(map(np.array_equal, parts, split_folds(names, folds, seed)))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_person_of_many_pictures_leaves_the_others_to_the_other_fold(seed):
+    names = [*(f"{i:05d}" for i in range(6)), *(f"faceMsak_luhan_0_0_{i}" for i in range(6))]
+    assert sorted(part.tolist() for part in split_folds(names, 2, seed)) == [[*range(6)], [*range(6, 12)]]
+
+
+def test_another_seed_splits_differently():
+    names = [f"{i:05d}" for i in range(40)]
+    assert len({tuple(np.concatenate(split_folds(names, 4, seed))) for seed in range(10)}) == 10
+
+
+def test_people_of_several_pictures_are_shared_out_by_chance_too():
+    names = [f"faceMsak_{name}_0_0_{i}" for name in ("a", "b", "c", "d") for i in range(5)]
+    assert len({tuple(np.concatenate(split_folds(names, 2, seed))) for seed in range(20)}) > 2
+
+
+def test_fewer_people_than_folds_cannot_be_split():
+    names = ["faceMsak_luhan_0_0_1", "faceMsak_luhan_0_0_2", "faceMsak_oudi_0_0_1"]
+    with pytest.raises(ValueError, match="expected at least as many people as folds, got 2 people and 3 folds"):
+        split_folds(names, 3, seed=0)
+
+
+# --- augmentation ---
+
+SOUND = [name for name in AUGMENTATIONS if name not in ("none", "faces-image-only")]
+PHOTOMETRIC = (A.ColorJitter, A.RandomGamma, A.ToGray, A.GaussianBlur, A.Downscale, A.GaussNoise, A.ImageCompression)
+
+
+def blob(seed, size=96):
+    """A large shape without symmetry, 40 % of the frame."""
+    hills = gaussian_filter(rng(seed).standard_normal((size, size)), 14, mode="reflect")
+    return (hills > np.quantile(hills, 0.6)).astype(np.uint8)
+
+
+def as_image(name, mask):
+    """The mask as a picture; the denoising report's pipeline takes grey ones."""
+    return 255 * mask if name == "flips-and-quarter-turns" else np.stack([255 * mask] * 3, axis=-1)
+
+
+def changes_values_only(transform):
+    if isinstance(transform, A.OneOf):
+        return all(map(changes_values_only, transform.transforms))
+    return isinstance(transform, (*PHOTOMETRIC, A.CoarseDropout))  # whose holes are in the image alone, as they should
+
+
+def overlaps(name, pipeline):
+    """IoU of mask and image after augmentation, the image being the mask itself, for a hundred items."""
+    masks = [blob(seed) for seed in range(100)]
+    found = []
+    for image, target in SegmentationDataset([as_image(name, mask) for mask in masks], masks, augment=pipeline):
+        grey = image.numpy().mean(0)
+        found.append(overlap(grey > (grey.min() + grey.max()) / 2, target[0].numpy() == 1))
+    return np.array(found)
+
+
+def moving_part(name):
+    """The pipeline's members that may move anything; an unknown one may."""
+    return A.Compose([t for t in AUGMENTATIONS[name]().transforms if not changes_values_only(t)])
+
+
+def moves_together(found):
+    """What remains are pixels on the outline, where the image is interpolated and the mask is not."""
+    return found.min() > 0.97
+
+
+def mostly_moves_together(found):
+    """Holes, noise and blur may spoil a picture in eight."""
+    return np.median(found) > 0.97 and np.mean(found > 0.9) > 0.8
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_image_and_mask_move_together(name):
+    assert moves_together(overlaps(name, moving_part(name)))
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_image_and_mask_agree_after_the_whole_pipeline(name):
+    assert mostly_moves_together(overlaps(name, AUGMENTATIONS[name]()))
+
+
+def test_the_agreement_test_finds_the_bug_of_a_picture_that_moves_alone():
+    name = "faces-image-only"
+    found = overlaps(name, moving_part(name))
+    assert not moves_together(found)
+    assert not mostly_moves_together(found)
+    assert np.mean(found < 0.97) > 0.5
+    assert not mostly_moves_together(overlaps(name, AUGMENTATIONS[name]()))
+
+
+PHOTO = skimage.data.astronaut()[:96, 180:276]
+
+
+@pytest.mark.parametrize("name", [*SOUND, "faces-image-only"])
+def test_augmentation_keeps_form_and_values_and_follows_its_seed(name):
+    mask, pipeline = blob(1), AUGMENTATIONS[name]()
+    photo = PHOTO if as_image(name, mask).ndim == 3 else PHOTO[..., 0]
+    outputs = []
+    for seed in [*range(40), *range(40)]:
+        pipeline.set_random_seed(seed)
+        after = pipeline(image=photo, mask=mask)
+        assert after["image"].shape == photo.shape
+        assert after["mask"].shape == mask.shape
+        assert after["image"].dtype == after["mask"].dtype == np.uint8
+        assert set(np.unique(after["mask"])) == {0, 1}
+        outputs.append(after["image"].tobytes() + after["mask"].tobytes())
+    assert outputs[:40] == outputs[40:]
+    assert len(set(outputs)) >= (8 if name == "flips-and-quarter-turns" else 30)
+
+
+@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("value", [0, 1])
+def test_neither_holes_nor_borders_reach_the_mask(name, value):
+    mask = np.full((96, 96), value, np.uint8)
+    data = SegmentationDataset([as_image(name, blob(0))] * 100, [mask] * 100, augment=AUGMENTATIONS[name]())
+    assert all((target == value).all() for _, target in data)
+
+
+@pytest.mark.parametrize("name", [name for name in SOUND if name.startswith("faces")])
+def test_every_augmentation_of_faces_moves_the_mask_too(name):
+    """Nothing would disagree either if nothing moved."""
+    data = SegmentationDataset([as_image(name, blob(0))] * 40, [blob(0)] * 40, augment=AUGMENTATIONS[name]())
+    assert len({target.numpy().tobytes() for _, target in data}) > 30
+
+
+def angles_and_brightness(name, count=200):
+    """By how many degrees a face turns to the left, and how bright it becomes: a bar, and a picture of one grey."""
+    bar = np.zeros((129, 129), np.uint8)
+    bar[60:69, 20:109] = 1
+    grey = np.full((129, 129, 3), 128, np.uint8)
+    degrees, brightness = [], []
+    for image, target in SegmentationDataset([grey] * count, [bar] * count, augment=AUGMENTATIONS[name]()):
+        points = np.argwhere(target[0].numpy()) - 64
+        down, right = np.linalg.eigh(points.T @ points)[1][:, 1]
+        degrees.append(-np.degrees(np.arctan(down / right)))
+        brightness.append(image.mean().item() * 255 / 128)
+    return np.array(degrees), np.array(brightness)
+
+
+STRENGTHS = pytest.mark.parametrize(("name", "degrees", "jitter"), [("faces-weak", 10, 0.1), ("faces-strong", 15, 0.2)])
+
+
+@STRENGTHS
+def test_faces_turn_and_brighten_as_much_as_documented(name, degrees, jitter):
+    angles, brightness = angles_and_brightness(name)
+    for found, limit in ((angles, degrees), (brightness - 1, jitter)):
+        assert -1.1 * limit < found.min() < -0.9 * limit
+        assert 0.9 * limit < found.max() < 1.1 * limit
+        assert found.std() == pytest.approx(limit / np.sqrt(3), rel=0.15)
+
+
+@STRENGTHS
+def test_how_bright_a_face_becomes_does_not_follow_from_how_it_turns(name, degrees, jitter):
+    assert abs(np.corrcoef(*angles_and_brightness(name))[0, 1]) < 0.3
+
+
+def test_a_face_stays_as_it_is_as_rarely_as_the_pipeline_s_probabilities_say():
+    pipeline = AUGMENTATIONS["faces-wide"]()
+    expected = np.prod([1 - transform.p for transform in pipeline.transforms])
+    data = SegmentationDataset([PHOTO] * 300, [blob(0)] * 300, augment=pipeline)
+    untouched = [np.array_equal(image.permute(1, 2, 0) * 255, PHOTO) for image, _ in data]
+    assert np.mean(untouched) == pytest.approx(expected, abs=0.02)
+
+
+# --- the dataset's names ---
+
+
+def test_a_dataset_keeps_the_names_of_its_pairs():
+    pairs = Pairs(rng().integers(0, 256, (3, 4, 4, 3), np.uint8), np.zeros((3, 4, 4), np.uint8), ["c", "a", "b"])
+    for names in (pairs.names, tuple(pairs.names), np.array(pairs.names)):
+        assert SegmentationDataset(pairs.images, pairs.masks, names=names).names == ["c", "a", "b"]
+    data = SegmentationDataset(pairs.images, pairs.masks, names=pairs.names)
+    pairs.names.append("another")
+    assert data.names == ["c", "a", "b"]
+
+
+def test_a_dataset_without_names_counts_its_pairs():
+    assert SegmentationDataset(np.zeros((3, 4, 4)), np.zeros((3, 4, 4))).names == ["00000", "00001", "00002"]
