@@ -115,7 +115,7 @@ def guess_polarity(solution: Callable) -> None:
     for mask in (low, ring, low[:, ::-1]):
         for given in (mask, ~mask):
             answer = np.asarray(solution(given))
-            assert answer.shape == given.shape and answer.dtype == bool, (
+            assert (answer.shape, answer.dtype) == (given.shape, bool), (
                 f"Return a boolean mask of shape {given.shape}, yours is {answer.dtype} of shape {answer.shape}."
             )
             assert (answer == given).all() or (answer == ~given).all(), (
