@@ -238,6 +238,8 @@ def run(
     folder = data or os.environ.get("SEGLIB_DATA")
     if folder and not Path(folder).is_dir():
         raise ConfigError(f"expected a folder with the real data sets, got {str(folder)!r} (--data or SEGLIB_DATA)")
+    if row.start and load_row(report, row.start, scale).model != row.model:
+        raise ConfigError(f"row {name!r} starts from {row.start!r}, so it must have that row's network; change both")
     source = data_source(row, folder)
     path = results.result_path(report, name, scale, seed, overrides or {}, out, source)
     place = path.parents[2] / "runs" / report / path.stem

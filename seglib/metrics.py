@@ -112,8 +112,8 @@ def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True
 def boundary_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
     """How well outlines agree over (prediction, target) pairs: mean `boundary_iou`, and mean 95 % `hausdorff` distance.
 
-    The distance's mean is over the pairs where it is finite; `hausdorff_95_infinite` is the share of the others, where
-    one of the two is empty. With no finite one, the mean is left out.
+    There must be at least one pair. The distance's mean is over those where it is finite; `hausdorff_95_infinite` is
+    the share of the others, where one of the two is empty. With no finite one, the mean is left out.
     """
     pairs = list(pairs)
     distances = np.array([hausdorff(*pair, percentile=95) for pair in pairs])

@@ -19,13 +19,13 @@ import yaml
 
 from seglib import config, experiment, results
 from seglib.__main__ import main
-from seglib.config import load_row
+from seglib.config import ConfigError, load_row
 from seglib.data import faces
 from seglib.data.common import SegmentationDataset
 from seglib.files import shipped
 from seglib.metrics import boundary_iou, hausdorff
 from seglib.training import evaluate
-from seglib.weights import load_file
+from seglib.weights import load_file, metadata
 
 DATA = {"data.size": 32, "data.count": 18}
 TINY = DATA | {
@@ -144,6 +144,8 @@ def test_the_run_folder_holds_network_checkpoints_and_predictions_of_each_fold(o
         model = experiment.make_model(row)
         model.load_state_dict(load_file(fold / "best.safetensors"))
         assert same(model.state_dict(), outcome.models[i].state_dict())
+        about = {"report": "face_masks", "row": "model-2", "scale": "quick", "seed": "3", "fold": str(i), "size": "32"}
+        assert metadata(fold / "best.safetensors") == about | {"result": outcome.path.name}
         assert {path.name for path in (fold / "predictions").iterdir()} == {f"{n}.png" for n in data.validation.names}
         for name, mask in zip(data.validation.names, masks_by_hand(model, data.validation.images)):
             found = cv2.imread(str(fold / "predictions" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
@@ -540,3 +542,9 @@ def test_loader_workers_that_live_on_change_nothing(outcome):
     assert same(model.state_dict(), outcome.model.state_dict())
     strip = [{k: v for k, v in entry.items() if k != "seconds"} for entry in history]
     assert strip == [{k: v for k, v in entry.items() if k != "seconds"} for entry in outcome.histories[0]]
+
+
+def test_a_network_that_its_start_does_not_fit_is_told_before_any_work(small, monkeypatch):
+    monkeypatch.setattr(experiment, "make_folds", lambda *_: pytest.fail("work was begun"))
+    with pytest.raises(ConfigError, match="'pretrained' starts from 'pretraining'"):
+        experiment.run("face_masks", "pretrained", overrides={"model.widths": [4, 8]}, out=small)

@@ -286,19 +286,19 @@ def test_faces_of_any_size(face_row, size, tmp_path):
         assert set(np.unique(mask)) == {0, 255}
 
 
-@pytest.mark.parametrize(("scale", "size"), [("quick", 64), ("full", 128)])
-def test_a_network_sees_images_at_the_size_that_it_was_trained_at(face_row, tmp_path, monkeypatch, scale, size):
-    """Whichever scale the row was loaded at: the weights say at which scale they were trained."""
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_network_sees_images_at_the_size_that_it_was_trained_at(face_row, tmp_path, monkeypatch, size):
+    """Whichever scale the row was loaded at: the weights say at which size they were trained."""
     image, seen = colour(90, 130), []
     cv2.imwrite(str(tmp_path / "face.png"), image)
-    weights.save(face_network(face_row, image), tmp_path / "model.safetensors", {"scale": scale})
+    weights.save(face_network(face_row, image), tmp_path / "model.safetensors", {"size": str(size)})
     monkeypatch.setattr("seglib.prediction.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
     assert predict_files(face_row, [tmp_path / "face.png"], tmp_path / "masks", [tmp_path / "model.safetensors"]) == []
     assert seen == [(1, 3, size, size)]
 
 
 def test_a_row_that_was_changed_keeps_its_own_size(tmp_path, monkeypatch):
-    """Weights of a run with data.size=32 say that their scale is quick, at which other networks see 64 pixels."""
+    """Weights that say nothing about a size are used at the row's."""
     row = load_row("face_masks", "model-2", overrides={"model.widths": [4, 8], "data.size": 32})
     image, seen = colour(90, 130), []
     cv2.imwrite(str(tmp_path / "face.png"), image)

@@ -163,7 +163,8 @@ class Normalize(nn.Module):
 
 def initialize_kaiming(network: nn.Module) -> None:
     """Draws every convolution's weights for layers followed by a ReLU: variance 2 / fan-in, biases 0 (He et al. 2015,
-    arXiv 1502.01852). PyTorch's own start has a sixth of that variance."""
+    arXiv 1502.01852). PyTorch's own start has a sixth of that variance. Fan-in is what PyTorch takes for it: of a
+    transposed convolution, the number of its outputs."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
