@@ -547,4 +547,4 @@ def test_loader_workers_that_live_on_change_nothing(outcome):
 def test_a_network_that_its_start_does_not_fit_is_told_before_any_work(small, monkeypatch):
     monkeypatch.setattr(experiment, "make_folds", lambda *_: pytest.fail("work was begun"))
     with pytest.raises(ConfigError, match="'pretrained' starts from 'pretraining'"):
-        experiment.run("face_masks", "pretrained", overrides={"model.widths": [4, 8]}, out=small)
+        experiment.run("face_masks", "pretrained", overrides={"model.widths": [4, 16]}, out=small)
