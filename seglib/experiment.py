@@ -33,6 +33,7 @@ from .training import History, evaluate, fit, predict, resolve_precision
 
 AUGMENTATIONS = common.AUGMENTATIONS | faces.AUGMENTATIONS
 TUNING_IMAGES = 200  # of the training part, for the classical baselines: total variation takes 10 ms an image
+generated_faces = cache(faces.generate)  # rows with the same faces, and folds, need not draw them again
 EXTRA_SEED, TEST_SEED = 1000, 2000  # added to the seed of generated faces that must not be those of the row's data
 
 
@@ -99,10 +100,10 @@ def _split_faces(row: Row, seed: int, folder) -> list[Splits]:
     if config.real and folder:
         pairs, what = faces.read_mfsd(folder, config.size), "MFSD crops"
     else:
-        pairs, what = faces.generate(config.count, config.size, seed, config.two_people), "generated faces"
+        pairs, what = generated_faces(config.count, config.size, seed, config.two_people), "generated faces"
     extra, added = [], ""
     if "generated" in config.extra:
-        extra.append(faces.generate(config.count, config.size, seed + EXTRA_SEED, config.two_people))
+        extra.append(generated_faces(config.count, config.size, seed + EXTRA_SEED, config.two_people))
         added += f" and {len(extra[-1])} generated faces"
     if "masked-face-net" in config.extra and folder:
         extra.append(faces.read_masked_face_net(folder, config.size))
