@@ -281,6 +281,7 @@ def test_frames_to_test_with_are_new(monkeypatch):
         return faces.Pairs(np.stack([blank] * 3, axis=-1), blank, [str(i) for i in range(count)])
 
     monkeypatch.setattr(faces, "generate", generate)
+    monkeypatch.setattr(experiment, "generated_faces", generate)  # the same, but for what it remembers
     for seed in range(10):
         tiny_folds(seed=seed, extra=["generated"])
     trained_on = {seed for seed, *_ in asked}
