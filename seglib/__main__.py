@@ -1,4 +1,4 @@
-"""The command line: python -m seglib rows, run, predict, notebooks, reproduce, address."""
+"""The command line: python -m seglib rows, run, predict, download, notebooks, reproduce, address."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     predict.add_argument("images", nargs="+")
     predict.add_argument("--out", required=True, help="folder for the masks")
     predict.add_argument("--weights", nargs="+", help="weights files; several are an ensemble (default: the row's own)")
+    predict.add_argument("--hints", help="folder with what a user drew on each image, under the same stem")
+
+    download = commands.add_parser("download", help="fetch a published data set; goes on where a run before was cut")
+    download.add_argument("name", help="coco-val2017 or pascal-voc-2012")
+    download.add_argument("--data", metavar="DIR", help="folder for the real data (default: SEGLIB_DATA)")
 
     notebooks = commands.add_parser("notebooks", help="run the notebooks into a folder, as notebook and as HTML")
     notebooks.add_argument("paths", nargs="*", help="notebooks (default: all)")
@@ -57,7 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on after the last whole epoch", file=sys.stderr)
+        place = "where it stopped" if options.command == "download" else "after the last whole epoch"
+        print(f"interrupted; the same command goes on {place}", file=sys.stderr)
         return 130
     except ModuleNotFoundError as missing:
         print(f"seglib: the package {missing.name!r} is not installed", file=sys.stderr)
@@ -102,8 +108,16 @@ def _run(options) -> int:
 def _predict(options) -> int:
     from .prediction import predict_files
 
-    failed = predict_files(load_row(options.report, options.row), options.images, options.out, options.weights)
+    row = load_row(options.report, options.row)
+    failed = predict_files(row, options.images, options.out, options.weights, options.hints)
     return 1 if failed else 0
+
+
+def _download(options) -> int:
+    from .download import download
+
+    download(options.name, options.data)
+    return 0
 
 
 def _notebooks(options) -> int:
@@ -140,6 +154,7 @@ COMMANDS = {
     "rows": _rows,
     "run": _run,
     "predict": _predict,
+    "download": _download,
     "notebooks": _notebooks,
     "reproduce": _reproduce,
     "address": _address,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import product
 
@@ -10,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import sobel, threshold_otsu
 from skimage.restoration import denoise_tv_chambolle
-from skimage.segmentation import watershed
+from skimage.segmentation import random_walker, watershed
 
 from .metrics import iou
 
@@ -107,3 +108,63 @@ def _grey(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} of shape {image.shape}")
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def hint_itself(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
+    """Doing nothing: the hint's foreground, bool (H, W)."""
+    return hint > 0
+
+
+def grabcut(image: np.ndarray, hint: np.ndarray, reach: float = 0.05) -> np.ndarray:
+    """GrabCut (Rother et al. 2004): colour models of both sides and a minimal cut, in turns, five times.
+
+    The hint's foreground belongs to the object for certain, and so does its −1 to the background; what is farther from
+    the foreground than `reach` times the image's diagonal is background too. The rest is to be found out, and starts as
+    foreground in the nearer half of that distance.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        hint: (H, W) of −1, 0 and 1.
+
+    Returns:
+        bool (H, W); without both sides to learn from, the hint itself.
+    """
+    distance = ndimage.distance_transform_edt(hint <= 0)
+    limit = reach * np.hypot(*hint.shape)
+    labels = np.where(distance <= limit / 2, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[(distance > limit) | (hint < 0)] = cv2.GC_BGD
+    labels[hint > 0] = cv2.GC_FGD
+    if not (labels == cv2.GC_FGD).any() or not (labels == cv2.GC_BGD).any():
+        return hint_itself(image, hint)
+    cv2.setRNGSeed(0)  # its colour models start from random clusters
+    labels, _, _ = cv2.grabCut(image, labels, None, None, None, 5, cv2.GC_INIT_WITH_MASK)
+    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+
+
+def random_walk(image: np.ndarray, hint: np.ndarray, reach: float = 0.05) -> np.ndarray:
+    """The random walker (Grady 2006): each pixel goes to the side that a walk which shuns edges reaches first.
+
+    Marked are what `grabcut` takes for certain. Images are halved until their longest side is at most 320 pixels, for
+    a linear system with an unknown a pixel is to be solved; the result is brought back by nearest neighbour.
+
+    Args and returns as for `grabcut`.
+    """
+    distance = ndimage.distance_transform_edt(hint <= 0)
+    markers = np.where((distance > reach * np.hypot(*hint.shape)) | (hint < 0), 2, 0)
+    markers[hint > 0] = 1
+    step = 1
+    while max(hint.shape) / step > 320:
+        step *= 2
+    small = markers[::step, ::step].copy()
+    if not (small == 1).any() or not (small == 2).any():
+        return hint_itself(image, hint)
+    shrunk = cv2.resize(image, small.shape[::-1], interpolation=cv2.INTER_AREA)
+    # Islands of unknown pixels between marked ones are pruned by the function itself, with a warning.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        walked = random_walker(shrunk, small, beta=90, mode="cg_j", channel_axis=-1) == 1
+    return cv2.resize(walked.astype(np.uint8), hint.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+
+
+# From a photograph and a hint to a mask, without training.
+FROM_HINT = {"hint": hint_itself, "grabcut": grabcut, "random-walker": random_walk}

@@ -96,6 +96,44 @@ class Faces(Strict):
         return self.size
 
 
+class Brush(Strict):
+    """NeuralSegmentello's data: objects of COCO where the folder of real data is given, else of generated scenes.
+
+    Attributes:
+        longest: pixels that the longest side of what the network sees is reduced to; null: not at all.
+        scenes: how many scenes are generated where they are the data, of `scene_size` pixels along the longest side.
+        real: use COCO where there is a folder of real data; false: generated scenes in any case.
+        training, validation: images in each part; with fewer at hand, all of them in that ratio.
+        limit: keep only so many images, drawn at random, of the training part.
+        objects: of each training image the largest one, or all that are large enough for a hint.
+        hints: what the user draws, one of these for each object at random.
+        corrections: most strokes that a user adds, of either sign; their number is random.
+        fresh: another hint in every epoch.
+        view: the network sees the photograph, or the part of it that the hint is about.
+        rgb: it sees colours and not the grey value.
+    """
+
+    longest: int | None = Field(ge=16)
+    scenes: int = Field(ge=2)
+    scene_size: int = Field(ge=64)
+    real: bool = True
+    training: int = Field(ge=1)
+    validation: int = Field(ge=1)
+    limit: int | None = Field(None, ge=1)
+    objects: Literal["largest", "all"] = "largest"
+    hints: list[Literal["coarse", "brush"]] = Field(["coarse"], min_length=1)
+    corrections: int = Field(0, ge=0)
+    fresh: bool = False
+    view: Literal["photograph", "object"] = "photograph"
+    rgb: bool = False
+    augment: Literal["none", "photographs"] = "none"
+
+    @property
+    def resize(self) -> int | None:
+        """The longest side that a network of this row is used at."""
+        return self.longest
+
+
 class UNet(Strict):
     """The arguments of `seglib.models.unet.UNet`, how its weights are initialised, and whether it normalises."""
 
@@ -109,13 +147,17 @@ class UNet(Strict):
     decoder_block: Literal["double", "double-se", "residual"] | None = None
     init: Literal["pytorch", "kaiming"] = "pytorch"
     normalize: bool = False
+    refine: bool = False
 
 
 class Loss(Strict):
-    """Weights of the losses in `seglib.losses.LOSSES`."""
+    """The arguments of `seglib.losses.weighted_sum`: the weight of each loss, and how that of `boundary` grows."""
 
     bce: float = Field(0.0, ge=0)
     dice: float = Field(0.0, ge=0)
+    sobel_boundary: float = Field(0.0, ge=0)
+    boundary: float = Field(0.0, ge=0)
+    boundary_growth: float = Field(0.0, ge=0, le=1)
 
 
 class Training(Strict):
@@ -145,6 +187,12 @@ class FaceBaseline(Strict):
     """A classical method of `seglib.baselines` for face masks, in place of a network."""
 
     method: Literal["otsu", "otsu-better-polarity", "region-based"]
+
+
+class HintBaseline(Strict):
+    """A method of `seglib.baselines` that needs no training, given photograph and hint, in place of a network."""
+
+    method: Literal["hint", "grabcut", "random-walker"]
 
 
 class Row(Strict):
@@ -188,7 +236,12 @@ class FaceMasksRow(Row):
     baseline: FaceBaseline | None = None
 
 
-ROWS = {"denoising": DenoisingRow, "face_masks": FaceMasksRow}
+class NeuralSegmentelloRow(Row):
+    data: Brush
+    baseline: HintBaseline | None = None
+
+
+ROWS = {"denoising": DenoisingRow, "face_masks": FaceMasksRow, "neural_segmentello": NeuralSegmentelloRow}
 
 
 def reports() -> list[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import albumentations as A
-import cv2
 import numpy as np
 import torch
 from accelerate import PartialState
@@ -21,19 +20,21 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from . import baselines, results, weights
-from .config import Baseline, ConfigError, Faces, Row, Shapes, load_row
-from .data import common, faces, shapes
+from .config import Baseline, Brush, ConfigError, FaceBaseline, Faces, HintBaseline, Row, Shapes, load_row
+from .data import coco, common, faces, scenes, shapes
 from .data.common import SegmentationDataset, channel_statistics, to_tensor
-from .files import write_whole
+from .files import write_mask, write_whole
 from .losses import weighted_sum
-from .metrics import BinaryMetrics, boundary_metrics
+from .metrics import BinaryMetrics, boundary_metrics, hint_metrics
 from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
+from .refinement import BrushDataset, refine
 from .training import History, evaluate, fit, predict, resolve_precision
 
-AUGMENTATIONS = common.AUGMENTATIONS | faces.AUGMENTATIONS
+AUGMENTATIONS = common.AUGMENTATIONS | faces.AUGMENTATIONS | coco.AUGMENTATIONS
 TUNING_IMAGES = 200  # of the training part, for the classical baselines: total variation takes 10 ms an image
 generated_faces = cache(faces.generate)  # rows with the same faces, and folds, need not draw them again
+REAL_DATA = {Faces: "MFSD", Brush: "COCO"}
 EXTRA_SEED, TEST_SEED = 1000, 2000  # added to the seed of generated faces that must not be those of the row's data
 
 
@@ -41,8 +42,8 @@ EXTRA_SEED, TEST_SEED = 1000, 2000  # added to the seed of generated faces that 
 class Splits:
     """The data sets of a row or of one of its folds, and in one sentence what they are."""
 
-    train: SegmentationDataset
-    validation: SegmentationDataset
+    train: SegmentationDataset | BrushDataset
+    validation: SegmentationDataset | BrushDataset
     description: str
 
 
@@ -127,7 +128,34 @@ def _split_faces(row: Row, seed: int, folder) -> list[Splits]:
     return folds
 
 
-DATA = {Shapes: _split_shapes, Faces: _split_faces}
+def _split_brush(row: Row, seed: int, folder) -> list[Splits]:
+    config = row.data
+    if config.real and folder:
+        sources, what, scale = coco.find_coco(folder), "COCO", 1.0
+    else:
+        sources, what = [scenes.generated(config.scenes, config.scene_size, seed)], "generated scenes"
+        scale = config.scene_size / 640
+    objects = [entry for source in sources for entry in coco.read_coco(*source)]
+    training, validation = coco.split_by_image(objects, config.training, config.validation, seed)
+    if config.limit is not None:
+        ids = sorted({entry.image_id for entry in training})
+        kept = set(np.random.default_rng(seed).permutation(ids)[: config.limit].tolist())
+        training = [entry for entry in training if entry.image_id in kept]
+    if config.objects == "largest":
+        training = coco.largest(training)
+    # Whatever a network is trained for, it is measured on the report's task: rough masks of the largest objects.
+    measured = config.model_copy(update={"hints": ["coarse"], "corrections": 0})
+    train = BrushDataset(training, config, augment=make_augmentation(row), seed=seed, fresh=config.fresh, scale=scale)
+    held_out = BrushDataset(coco.largest(validation), measured, seed=seed, scale=scale)
+    images = len({entry.image_id for entry in train.objects})
+    description = (
+        f"{what}, {len(train)} objects in {images} images for training, {len(held_out)} for validation, "
+        f"split by image, seed {seed}"
+    )
+    return [Splits(train, held_out, description)]
+
+
+DATA = {Shapes: _split_shapes, Faces: _split_faces, Brush: _split_brush}
 
 
 def make_augmentation(row: Row) -> A.Compose | None:
@@ -198,7 +226,8 @@ def train(row: Row, seed: int, data: Splits, start: str | Path | None = None, **
         model[0].set(*channel_statistics(data.train.images))
     if start is not None:
         weights.load(model, start)  # with the statistics that it was trained with
-    loss = weighted_sum(row.loss.model_dump())
+    losses = row.loss.model_dump()
+    loss = weighted_sum(losses, losses.pop("boundary_growth"))
     history = fit(model, loss, data.train, data.validation, seed=seed, **row.training.model_dump(), **arguments)
     return model, history
 
@@ -271,13 +300,14 @@ def run(
             model, history = train(
                 row, seed, fold, start, folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
             )
-            metrics, chosen = evaluate(model, fold.validation), {"best_epoch": history.best["epoch"]}
-            metrics |= FURTHER_METRICS[type(row.data)](model, row, seed, folder, fold)
+            masks, metrics = EVALUATIONS[type(row.data)](model, row, seed, folder, fold)
+            chosen = {"best_epoch": history.best["epoch"]}
             if PartialState().is_main_process:
                 about = {"report": report, "row": name, "scale": scale, "seed": str(seed), "result": path.name}
-                about |= {"fold": str(i), "size": str(row.data.size)}
+                about |= {"fold": str(i), "size": str(row.data.resize)}
                 weights.save(model, where / "best.safetensors", about)
-                save_masks(predict_masks(model, fold.validation), fold.validation.names, where / "predictions")
+                for mask, stem in zip(masks, fold.validation.names):
+                    write_mask(where / "predictions" / f"{stem}.png", mask)
         images = metrics.pop("images")
         outcome.models.append(model)
         outcome.histories.append(history)
@@ -285,7 +315,7 @@ def run(
             {
                 "split": f"{fold.description}; metrics over the {images} validation pairs",
                 "metrics": metrics,
-                "foreground_share": float(np.mean(fold.validation.masks)),
+                "foreground_share": float(np.mean([np.mean(mask) for mask in fold.validation.masks])),
                 **chosen,
                 "history": list(history),
             }
@@ -315,10 +345,10 @@ def run(
 
 def data_source(row: Row, folder: str | Path | None) -> str:
     """What a row runs on: "embedded", or the names of real data sets."""
-    if not isinstance(row.data, Faces) or not folder:
+    if isinstance(row.data, Shapes) or not folder:
         return "embedded"
-    first = "MFSD" if row.data.real else "embedded"
-    return f"{first}+MaskedFaceNet" if "masked-face-net" in row.data.extra else first
+    first = REAL_DATA[type(row.data)] if row.data.real else "embedded"
+    return f"{first}+MaskedFaceNet" if "masked-face-net" in getattr(row.data, "extra", ()) else first
 
 
 def fold_folder(outcome: Outcome, fold: int) -> Path:
@@ -340,26 +370,37 @@ def over_folds(found: list[dict]) -> dict:
 
 def run_baseline(row: Row, data: Splits) -> tuple[dict, dict]:
     """Metrics of a classical baseline on the validation part, and what was chosen for it on the training part."""
-    if isinstance(row.baseline, Baseline):
-        images, masks = data.train.images[:TUNING_IMAGES], data.train.masks[:TUNING_IMAGES]
-        filter = row.baseline.filter
-        strength = baselines.tune(images, masks, filter)
-        chosen = {"strength": strength, "tuned_on": f"the first {TUNING_IMAGES} training pairs"}
-        masks = [baselines.segment(image, filter, strength) for image in data.validation.images]
-        return measure_masks(masks, data.validation), chosen
+    return BASELINES[type(row.baseline)](row, data)
+
+
+def _filter_and_otsu(row: Row, data: Splits) -> tuple[dict, dict]:
+    filter = row.baseline.filter
+    strength = baselines.tune(data.train.images[:TUNING_IMAGES], data.train.masks[:TUNING_IMAGES], filter)
+    masks = [baselines.segment(image, filter, strength) for image in data.validation.images]
+    chosen = {"strength": strength, "tuned_on": f"the first {TUNING_IMAGES} training pairs"}
+    return measure_masks(masks, data.validation), chosen
+
+
+def _otsu_or_regions(row: Row, data: Splits) -> tuple[dict, dict]:
     method, chosen = row.baseline.method, {}
     if method == "region-based":
-        images, masks = data.train.images[:TUNING_IMAGES], data.train.masks[:TUNING_IMAGES]
-        chosen = {
-            "settings": baselines.tune_region_based(images, masks),
-            "tuned_on": f"the first {TUNING_IMAGES} training pairs",
-        }
-        masks = [baselines.region_based(image, **chosen["settings"]) for image in data.validation.images]
+        settings = baselines.tune_region_based(data.train.images[:TUNING_IMAGES], data.train.masks[:TUNING_IMAGES])
+        chosen = {"settings": settings, "tuned_on": f"the first {TUNING_IMAGES} training pairs"}
+        masks = [baselines.region_based(image, **settings) for image in data.validation.images]
     else:
         masks = [baselines.otsu(image) for image in data.validation.images]
         if method == "otsu-better-polarity":
             masks = [baselines.better_polarity(mask, truth) for mask, truth in zip(masks, data.validation.masks)]
     return measure_masks(masks, data.validation) | boundary_metrics(zip(masks, data.validation.masks)), chosen
+
+
+def _from_hint(row: Row, data: Splits) -> tuple[dict, dict]:
+    method = baselines.FROM_HINT[row.baseline.method]
+    triples = (data.validation.at_own_size(i) for i in range(len(data.validation)))
+    return hint_metrics((method(image, hint), truth) for image, hint, truth in triples), {}
+
+
+BASELINES = {Baseline: _filter_and_otsu, FaceBaseline: _otsu_or_regions, HintBaseline: _from_hint}
 
 
 def measure_masks(masks: Sequence[np.ndarray], data: SegmentationDataset) -> dict:
@@ -379,36 +420,46 @@ def predict_masks(model: nn.Module, data: SegmentationDataset) -> list[np.ndarra
     return [predict(model, image)[0, 0].numpy() >= 0.5 for image in images]
 
 
-def save_masks(masks: Sequence[np.ndarray], names: Sequence[str], folder: Path) -> None:
-    """Writes masks as PNG files of 0 and 255."""
-    for mask, name in zip(masks, names):
-        encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
-        write_whole(folder / f"{name}.png", lambda file, png=encoded: file.write(png), "prediction")
-
-
 def evaluate_on_silhouettes(
     model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
-) -> dict[str, float]:
-    """Mean IoU over 200 or more noisy pictures of each set of real silhouettes: `iou_horse` and so on."""
+) -> tuple[list[np.ndarray], dict[str, float]]:
+    """Masks and metrics of the validation part, with the mean IoU over 200 or more noisy pictures of each set of real
+    silhouettes: `iou_horse` and so on."""
     noise = shapes.Noise(**row.data.noise.model_dump())
-    found = {}
+    found = evaluate(model, data.validation)
     for name, masks in shapes.silhouettes(row.data.size, folder).items():
         masks = np.tile(masks, (-(-200 // len(masks)), 1, 1))
         images = shapes.degrade(masks, noise, np.random.default_rng([seed, len(masks)]))
         found[f"iou_{name}"] = evaluate(model, SegmentationDataset(images, masks))["iou"]
-    return found
+    return predict_masks(model, data.validation), found
 
 
 def evaluate_on_faces(
     model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
-) -> dict[str, float]:
-    """How well outlines agree on the validation part, and mean IoU over 100 new generated frames with one person
-    (`iou_one_person`) and 100 with two (`iou_two_people`)."""
+) -> tuple[list[np.ndarray], dict[str, float]]:
+    """Masks and metrics of the validation part, also of outlines, with the mean IoU over 100 new generated frames with
+    one person (`iou_one_person`) and 100 with two (`iou_two_people`)."""
     masks = predict_masks(model, data.validation)
-    found = boundary_metrics(zip(masks, data.validation.masks))
+    found = evaluate(model, data.validation) | boundary_metrics(zip(masks, data.validation.masks))
     for name, two_people in (("iou_one_person", 0.0), ("iou_two_people", 1.0)):
         found[name] = evaluate(model, test_frames(row.data.size, seed, two_people))["iou"]
-    return found
+    return masks, found
+
+
+def evaluate_at_own_size(
+    model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
+) -> tuple[list[np.ndarray], dict[str, float]]:
+    """Masks and metrics of the validation part at each photograph's own size, whatever the network was trained at; and
+    the mean IoU where the logit is cut at 0.5 and not the probability (`iou_logit_half`)."""
+    masks, stricter, truths = [], [], []
+    for i in range(len(data.validation)):
+        image, hint, truth = data.validation.at_own_size(i)
+        probability = refine([model], image, hint, row.data)
+        masks.append(probability >= 0.5)
+        stricter.append(probability >= 1 / (1 + np.exp(-0.5)))
+        truths.append(truth)
+    found = hint_metrics(zip(masks, truths))
+    return masks, found | {"iou_logit_half": hint_metrics(zip(stricter, truths))["iou"]}
 
 
 @cache
@@ -418,7 +469,7 @@ def test_frames(size: int, seed: int, two_people: float) -> SegmentationDataset:
     return SegmentationDataset(pairs.images, pairs.masks)
 
 
-FURTHER_METRICS = {Shapes: evaluate_on_silhouettes, Faces: evaluate_on_faces}
+EVALUATIONS = {Shapes: evaluate_on_silhouettes, Faces: evaluate_on_faces, Brush: evaluate_at_own_size}
 
 
 def check_writable(folder: Path) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
+import numpy as np
+
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str = "file") -> Path:
     """Lets `write` fill a temporary file beside `path` and puts it in place only when that worked.
@@ -35,6 +38,12 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str
             raise OSError(error.errno, f"cannot write the {what}: {error.strerror or error}", str(path)) from error
         raise
     return path
+
+
+def write_mask(path: str | Path, mask: np.ndarray) -> Path:
+    """Writes a mask (H, W) as a PNG file of 0 and 255, whole or not at all. Raises OSError as `write_whole`."""
+    encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
+    return write_whole(path, lambda file: file.write(encoded), "mask")
 
 
 def root() -> Path | None:

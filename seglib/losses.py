@@ -1,15 +1,20 @@
 """Segmentation losses. All take logits and a target of the same shape, and return a scalar tensor.
 
-Half-precision logits are taken to float32 first, also under autocast: a sum over an image overflows float16.
+Pixels whose target is 255 are ignored: padding, or what nobody labelled. Half-precision logits are taken to float32
+first, also under autocast: a sum over an image overflows float16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
+
+from .data.common import IGNORE
 
 
 def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -17,17 +22,18 @@ def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: (N, 1, H, W), any real numbers.
-        target: the same shape, values in [0, 1].
+        target: the same shape, values in [0, 1], or 255 where it is to be ignored.
 
     Raises:
-        ValueError: shapes differ, or (checked on the CPU only) a target outside [0, 1].
+        ValueError: shapes differ, or (checked on the CPU only) another target.
 
     Example:
         >>> bce_loss(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))  # ln 2
         tensor(0.6931)
     """
-    logits, target = _prepare(logits, target)
-    return F.binary_cross_entropy_with_logits(logits, target)
+    logits, target, valid = _prepare(logits, target)
+    losses = F.binary_cross_entropy_with_logits(logits, target, weight=valid, reduction="sum")
+    return losses / valid.sum().clamp(min=1)
 
 
 def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
@@ -38,31 +44,105 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
     gradient, as p goes to 0; without `smooth` it would be stuck at 1.
 
     Args:
-        logits: (N, 1, H, W), any real numbers.
-        target: the same shape, values in [0, 1].
+        logits, target, errors: as for `bce_loss`.
         smooth: added to numerator and denominator, in pixels; above 0.
-
-    Raises:
-        ValueError: shapes differ, or (checked on the CPU only) a target outside [0, 1].
 
     Example:
         >>> dice_loss(torch.full((1, 1, 2, 2), 20.0), torch.ones(1, 1, 2, 2))  # a perfect prediction
         tensor(0.)
     """
-    logits, target = _prepare(logits, target)
-    probability, target = torch.sigmoid(logits).flatten(1), target.flatten(1)
+    logits, target, valid = _prepare(logits, target)
+    probability, target = (torch.sigmoid(logits) * valid).flatten(1), target.flatten(1)
     overlap = (probability * target).sum(1)
     total = probability.sum(1) + target.sum(1)
     return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
 
 
-LOSSES = {"bce": bce_loss, "dice": dice_loss}
+def sobel_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of the Sobel gradient magnitudes √(gx² + gy² + 1e-8) of probability and target.
+
+    It asks for edges as steep as the target's, in the same places, and says nothing about which side is foreground:
+    turned inside out, a prediction has the same loss (the boundary loss of NeuralSegmentello). The gradient is that
+    of the 3×3 Sobel operator with its weights 1, 2 and 1, the outside of the image counting as 0.
+
+    Args and errors as for `bce_loss`. Next to an ignored pixel there is no gradient, so that one is left out too.
+
+    Example:
+        >>> sobel_boundary_loss(torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 5, 5)) > 0  # the image's edge is one
+        tensor(True)
+    """
+    logits, target, valid = _prepare(logits, target)
+    across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=logits.dtype, device=logits.device)
+    kernels = torch.stack([across, across.T])[:, None]
+
+    def magnitude(image: Tensor) -> Tensor:
+        return (F.conv2d(image, kernels, padding=1).square().sum(1, keepdim=True) + 1e-8).sqrt()
+
+    usable = 1 - F.max_pool2d(1 - valid, 3, stride=1, padding=1)  # with no ignored pixel among its neighbours
+    difference = (magnitude(torch.sigmoid(logits) * valid) - magnitude(target)).square() * usable
+    return difference.sum() / usable.sum().clamp(min=1)
 
 
-def weighted_sum(weights: Mapping[str, float]) -> Callable[[Tensor, Tensor], Tensor]:
+def boundary_loss(logits: Tensor, distance_map: Tensor) -> Tensor:
+    """Mean over all pixels of p · φ, with p = σ(logit) (Kervadec et al. 2019, arXiv 1812.07032, eq. 5).
+
+    φ grows with the distance from the object's outline, above 0 outside and below it inside: what is foreground far
+    out costs much, just beyond the outline little. Alone it is content with an empty prediction, so it goes with a
+    loss of regions.
+
+    Args:
+        logits: (N, 1, H, W).
+        distance_map: φ of the same shape, in pixels; see `signed_distance`.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    if logits.shape != distance_map.shape:
+        raise ValueError(
+            f"expected logits and distance map of one shape, got {tuple(logits.shape)} and {tuple(distance_map.shape)}"
+        )
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return (torch.sigmoid(logits.to(dtype)) * distance_map.to(dtype)).mean()
+
+
+def signed_distance(target: Tensor) -> Tensor:
+    """φ of `boundary_loss` for binary targets (N, 1, H, W): outside an object the distance to it in pixels, inside
+    −(the distance to the background − 1); 0 everywhere where a target has no object, and at ignored pixels."""
+    maps = []
+    for mask in target.detach().cpu().numpy().reshape(-1, *target.shape[-2:]):
+        inside = mask == 1
+        phi = np.zeros(mask.shape)
+        if inside.any():
+            outward = ndimage.distance_transform_edt(~inside)
+            # With nothing outside, the transform has nothing to measure to.
+            inward = np.zeros(mask.shape) if inside.all() else ndimage.distance_transform_edt(inside)
+            phi = outward - np.maximum(inward - 1, 0)
+        maps.append(np.where(mask == IGNORE, 0, phi))
+    return torch.from_numpy(np.stack(maps)).to(target.device, torch.float32).view(target.shape)
+
+
+def distance_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """`boundary_loss` with the distance map of a binary target (N, 1, H, W)."""
+    return boundary_loss(logits, signed_distance(target))
+
+
+LOSSES = {
+    "bce": bce_loss,
+    "dice": dice_loss,
+    "sobel_boundary": sobel_boundary_loss,
+    "boundary": distance_boundary_loss,
+}
+
+
+def weighted_sum(weights: Mapping[str, float], boundary_growth: float = 0.0) -> WeightedSum:
     """The sum of named losses, each times its weight: `weighted_sum({"bce": 0.7, "dice": 0.3})(logits, target)`.
 
     A loss of weight 0 is not computed.
+
+    Args:
+        weights: of losses in `LOSSES`.
+        boundary_growth: how much of the whole weight goes from the other losses to "boundary" with each epoch, as
+            Kervadec et al. do with 0.01: in epoch e (from 1) it counts α = min(1, growth · e), the others 1 − α.
 
     Raises:
         ValueError: an unknown name, a negative weight, or none above 0.
@@ -73,25 +153,42 @@ def weighted_sum(weights: Mapping[str, float]) -> Callable[[Tensor, Tensor], Ten
             f"expected weights of at least 0, one of them above, for losses among {', '.join(LOSSES)}; "
             f"got {dict(weights)}"
         )
-    terms = [(weight, LOSSES[name]) for name, weight in weights.items() if weight > 0]
-
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
-        return sum(weight * term(logits, target) for weight, term in terms)
-
-    return loss
+    return WeightedSum({name: weight for name, weight in weights.items() if weight > 0}, boundary_growth)
 
 
-def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the logits' precision, but at least float32; raises where they do not fit together."""
+class WeightedSum:
+    """What `weighted_sum` returns. `set_epoch`, counted from 0, is called before each epoch."""
+
+    def __init__(self, weights: Mapping[str, float], boundary_growth: float):
+        self.weights, self.boundary_growth, self.epoch = weights, boundary_growth, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        total = 0
+        for name, weight in self.weights.items():
+            if self.boundary_growth:
+                share = min(1.0, self.boundary_growth * (self.epoch + 1))
+                weight *= share if name == "boundary" else 1 - share
+            total = total + weight * LOSSES[name](logits, target)
+        return total
+
+
+def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, target (0 where it is ignored) and 1 for each pixel that counts, else 0, in the logits' precision, but
+    at least float32; raises where they do not fit together."""
     if logits.shape != target.shape:
         raise ValueError(
             f"expected logits and target of one shape, got {tuple(logits.shape)} and {tuple(target.shape)}"
         )
+    counts = target != IGNORE
+    target = torch.where(counts, target, 0)
     # On an accelerator this check would make every step wait for the device.
     if target.device.type == "cpu" and target.numel() and not 0 <= target.min() <= target.max() <= 1:
         raise ValueError(
-            f"expected target values in [0, 1], got {target.min().item():g} to {target.max().item():g}; "
-            "divide a 0/255 mask by 255"
+            f"expected target values in [0, 1], or {IGNORE} where it is ignored, got {target.min().item():g} to "
+            f"{target.max().item():g}; divide a 0/255 mask by 255"
         )
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    return logits.to(dtype), target.to(dtype)
+    return logits.to(dtype), target.to(dtype), counts.to(dtype)

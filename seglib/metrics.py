@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from .data.common import IGNORE
+
 
 def iou(prediction, target) -> float:
     """Intersection over union (Jaccard index) of two masks: TP / (TP + FP + FN).
@@ -52,7 +54,9 @@ def pixel_accuracy(prediction, target) -> float:
     return float(np.mean(prediction == target))
 
 
-def boundary_iou(prediction, target, dilation_ratio: float = 0.02, width: int | None = None) -> float:
+def boundary_iou(
+    prediction, target, dilation_ratio: float = 0.02, width: int | None = None, *, pad: bool = True
+) -> float:
     """IoU of the masks' inner contours (Cheng et al. 2021, arXiv 2103.16562): sensitive to outlines at every size.
 
     A contour is what d erosions with 3×3 ones take from a mask, the outside of the image being background;
@@ -62,6 +66,8 @@ def boundary_iou(prediction, target, dilation_ratio: float = 0.02, width: int | 
         prediction, target: (H, W), boolean or values 0 and 1, NumPy or torch.
         dilation_ratio: contour width as a share of the image's diagonal.
         width: contour width d in pixels, instead.
+        pad: the outside of the image is background, so that an object that reaches its edge has a contour there;
+            false: it has none there (with `width=1`, what NeuralSegmentello's table calls boundary IoU).
 
     Returns:
         0 to 1; two empty masks agree: 1.
@@ -74,7 +80,7 @@ def boundary_iou(prediction, target, dilation_ratio: float = 0.02, width: int | 
         width = max(1, round(dilation_ratio * float(np.hypot(*target.shape))))
     if width < 1:
         raise ValueError(f"expected a contour width of at least 1 pixel, got {width}")
-    return iou(*(_inner_contour(mask, width) for mask in (prediction, target)))
+    return iou(*(_inner_contour(mask, width, pad) for mask in (prediction, target)))
 
 
 def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True) -> float:
@@ -124,6 +130,37 @@ def boundary_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
     return found | {"hausdorff_95_infinite": float((~finite).mean())}
 
 
+def hint_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
+    """Means over (prediction, target) pairs of any sizes, as refined masks are measured; there must be at least one.
+
+    Under the definitions of NeuralSegmentello's table: `iou`, `pixel_accuracy`, `boundary_iou_1px` (contours one pixel
+    wide, none at the image's edge), `hausdorff_all` (between all pixels of the masks). Under the standard ones: `dice`,
+    `boundary_iou`, `hausdorff`, `hausdorff_95`. Means of distances are over the pairs where they are finite;
+    `hausdorff_infinite` is the share of the others, where one of the two is empty. `images` is the number of pairs.
+    """
+    found = []
+    for prediction, target in pairs:
+        found.append(
+            {
+                "iou": iou(prediction, target),
+                "dice": dice(prediction, target),
+                "pixel_accuracy": pixel_accuracy(prediction, target),
+                "boundary_iou": boundary_iou(prediction, target),
+                "boundary_iou_1px": boundary_iou(prediction, target, width=1, pad=False),
+                "hausdorff": hausdorff(prediction, target),
+                "hausdorff_95": hausdorff(prediction, target, percentile=95),
+                "hausdorff_all": hausdorff(prediction, target, boundary=False),
+            }
+        )
+    columns = {name: np.array([one[name] for one in found]) for name in found[0]}
+    finite = np.isfinite(columns["hausdorff"])
+    means = {}
+    for name, values in columns.items():
+        if values[finite].size or not name.startswith("hausdorff"):
+            means[name] = float(values[finite].mean() if name.startswith("hausdorff") else values.mean())
+    return means | {"hausdorff_infinite": float((~finite).mean()), "images": len(found)}
+
+
 class BinaryMetrics:
     """Metrics of a set of binary masks, batch by batch, in constant memory and without waiting for the device.
 
@@ -146,15 +183,18 @@ class BinaryMetrics:
         """What an image contributes: TP, FP, FN, TN (in pixels) and mean cross-entropy: (N, 5).
 
         logits and target: (N, 1, H, W); a pixel is foreground where its logit is at least 0 (probability at least ½).
+        Pixels whose target is 255 are ignored; cross-entropy is the mean over the others (0 where there is none).
         """
         if logits.shape != target.shape or logits.ndim != 4 or logits.shape[1] != 1:
             raise ValueError(
                 f"expected logits and target of shape (N, 1, H, W), got {tuple(logits.shape)} and {tuple(target.shape)}"
             )
-        logits, truth = logits.float().flatten(1), target.flatten(1) > 0.5
-        predicted = logits >= 0
+        logits, target = logits.float().flatten(1), target.flatten(1)
+        counts, truth, predicted = target != IGNORE, target > 0.5, logits >= 0
         agreements = (predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth)
-        bce = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none").mean(1)
+        agreements = [agreement & counts for agreement in agreements]
+        losses = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")
+        bce = (losses * counts).sum(1) / counts.sum(1).clamp(min=1)
         return torch.stack([*(a.sum(1).float() for a in agreements), bce], dim=1)
 
     def update(self, counts: Tensor) -> None:
@@ -166,7 +206,7 @@ class BinaryMetrics:
         empty = tp + fp + fn == 0
         image_iou = torch.where(empty, 1, tp / (tp + fp + fn))
         image_dice = torch.where(empty, 1, 2 * tp / (2 * tp + fp + fn))
-        accuracy = (tp + tn) / pixels
+        accuracy = torch.where(pixels == 0, 1, (tp + tn) / pixels)
         ones = torch.ones_like(tp)
         sums = torch.stack([ones, image_iou, image_dice, accuracy, bce, tp, fp, fn], dim=1).sum(0)
         self.totals = self.totals + sums
@@ -192,10 +232,12 @@ class BinaryMetrics:
         }
 
 
-def _inner_contour(mask: np.ndarray, width: int) -> np.ndarray:
-    """The pixels of a mask that `width` erosions with 3×3 ones take away."""
-    padded = np.pad(mask.astype(np.uint8), 1)  # outside is background, so that the image's edge erodes as well
-    return mask & (cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)[1:-1, 1:-1] == 0)
+def _inner_contour(mask: np.ndarray, width: int, pad: bool) -> np.ndarray:
+    """The pixels of a mask that `width` erosions with 3×3 ones take away; `pad`: the image's edge erodes as well."""
+    outside = 0 if pad else 1
+    ones = np.ones((3, 3), np.uint8)
+    kept = cv2.erode(mask.astype(np.uint8), ones, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=outside)
+    return mask & (kept == 0)
 
 
 def _as_arrays(prediction, target) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import glob
 import sys
 import zipfile
 import zlib
@@ -15,34 +16,51 @@ import torch
 from torch import nn
 
 from . import weights
-from .config import Row
+from .config import Brush, Row
 from .data.common import to_tensor
 from .experiment import make_model
-from .files import write_whole
+from .files import write_mask
+from .refinement import refine
 from .training import predict
 
 
 def predict_files(
-    row: Row, images: Sequence[str | Path], out: str | Path, weight_files: Sequence[str | Path] | None = None
+    row: Row,
+    images: Sequence[str | Path],
+    out: str | Path,
+    weight_files: Sequence[str | Path] | None = None,
+    hints: str | Path | None = None,
 ) -> list[str]:
     """Writes a mask for each image, STEM.png of the image's own size, 0 and 255, into the folder `out`.
 
     Several weights files are an ensemble: their probabilities are averaged. The arrays of an npz file become
     STEM_00000.png and so on. An input that cannot be read is named on stderr and left out; the others are done.
 
+    Args:
+        hints: for a report whose networks refine what a user drew: the folder with a picture for each image, under the
+            same stem and of the same size, above 127 where the user said "object".
+
     Returns:
         The inputs that failed.
 
     Raises:
         WeightsError: before anything is written: weights that are missing or belong to another network.
+        ValueError: likewise: hints where there is no use for them, or none where they are needed.
     """
+    needed = isinstance(row.data, Brush)
+    if needed != (hints is not None):
+        wanted = "a folder of hints (--hints)" if needed else "no hints"
+        raise ValueError(f"{row.report} takes {wanted}, got {'none' if hints is None else hints}")
+    if needed and not Path(hints).is_dir():
+        raise ValueError(f"expected a folder of hints, got {hints}")
     network = make_model(row)  # before the weights are looked for: a classical baseline has neither
     models, size = [], row.data.resize
     for path in weight_files or weights.shipped_weights(row.report, row.name):
         models.append(copy.deepcopy(network))
         weights.load(models[-1], path)
         if size is not None:  # a network is used at the size that it was trained at, whatever the scale
-            size = int(weights.metadata(path).get("size", size))
+            trained = weights.metadata(path).get("size", str(size))
+            size = None if trained == "None" else int(trained)
     failed, written = [], {}
     for path in map(Path, images):
         try:
@@ -50,13 +68,30 @@ def predict_files(
                 if stem in written:
                     raise ValueError(f"its mask would replace that of {written[stem]}")
                 written[stem] = path
-                mask = (probability(models, image, size) >= 0.5).astype(np.uint8) * 255
-                encoded = cv2.imencode(".png", mask)[1]
-                write_whole(Path(out) / f"{stem}.png", lambda file, png=encoded: file.write(png), "mask")
+                if needed:
+                    config = row.data.model_copy(update={"longest": size})
+                    found = refine(models, image, read_hint(Path(hints), stem), config)
+                else:
+                    found = probability(models, image, size)
+                write_mask(Path(out) / f"{stem}.png", found >= 0.5)
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
             failed.append(str(path))
             print(f"{path}: {error}; skipped", file=sys.stderr)
     return failed
+
+
+def read_hint(folder: Path, stem: str) -> np.ndarray:
+    """The hint for an image from the one picture in a folder that has its stem: int8 (H, W), 1 where it is above 127.
+
+    Raises:
+        ValueError: there is none, or it cannot be read.
+    """
+    for path in sorted(folder.glob(f"{glob.escape(stem)}.*")):
+        picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if picture is None:
+            raise ValueError(f"{path} is not a readable image")
+        return (picture > 127).astype(np.int8)
+    raise ValueError(f"no hint {stem}.png in {folder}")
 
 
 def probability(models: Sequence[nn.Module], image: np.ndarray, size: int | None = None) -> np.ndarray:

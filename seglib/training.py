@@ -9,20 +9,21 @@ import random
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from .data.common import hash_seed
+from .data.common import IGNORE, hash_seed
 from .files import write_whole
 from .metrics import BinaryMetrics
 from .muon import Muon
@@ -85,7 +86,9 @@ def fit(
     Args:
         model: maps images to logits.
         loss: maps logits and target to a scalar.
-        train, validation: items are (image, target); `train.set_epoch(epoch)` is called before each epoch.
+        train, validation: items are (image, target). Where their sizes differ, the data set says them in `sizes`, a
+            list of (H, W): images that are much alike are then batched together, and padded (see `pad_batch`).
+            Before each epoch `set_epoch(epoch)` is called of the training data and of the loss, where they have it.
         epochs: most epochs to train, at least 1.
         batch_size: images a step and process.
         learning_rate: of the optimizer; with "one-cycle", the cycle's highest.
@@ -112,8 +115,9 @@ def fit(
     set_seed(hash_seed(seed, accelerator.process_index))
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model.to(accelerator.device, memory_format=layout)
-    train_loader = make_loader(train, batch_size, workers, shuffle=True)
-    validation_loader = make_loader(validation, 2 * batch_size, workers)
+    train_loader = make_loader(train, batch_size, workers, shuffle_seed=hash_seed(seed))
+    # Without gradients a larger batch fits; of images of many sizes it would be more padding.
+    validation_loader = make_loader(validation, batch_size if mixed_sizes(validation) else 2 * batch_size, workers)
     optimizer_ = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     network, optimizer_, train_loader, validation_loader = accelerator.prepare(
         model, optimizer_, train_loader, validation_loader
@@ -131,8 +135,9 @@ def fit(
         for epoch in range(len(history), epochs):
             if patience is not None and history and epoch - history.best["epoch"] >= patience:
                 break
-            if hasattr(train, "set_epoch"):
-                train.set_epoch(epoch)
+            for changing in (train, loss):
+                if hasattr(changing, "set_epoch"):
+                    changing.set_epoch(epoch)
             train_loader.set_epoch(epoch)
             rate = optimizer_.param_groups[0]["lr"]
             trained = _train_epoch(accelerator, network, loss, train_loader, optimizer_, scheduler, layout, epoch)
@@ -162,9 +167,8 @@ def evaluate(
     Leaves the model on the accelerator's device, in NHWC order and in evaluation mode.
     """
     accelerator = make_accelerator(precision)
-    network, loader = accelerator.prepare(
-        model.to(memory_format=torch.channels_last), make_loader(data, batch_size, workers)
-    )
+    loader = make_loader(data, 1 if mixed_sizes(data) else batch_size, workers)
+    network, loader = accelerator.prepare(model.to(memory_format=torch.channels_last), loader)
     try:
         return _validate(accelerator, network, loader, torch.channels_last)
     finally:
@@ -376,17 +380,71 @@ def unwrap(accelerator: Accelerator, model: nn.Module) -> None:
     model.__dict__.pop("_is_accelerate_prepared", None)
 
 
-def make_loader(data: Dataset, batch_size: int, workers: int, shuffle: bool = False) -> DataLoader:
+def make_loader(data: Dataset, batch_size: int, workers: int, shuffle_seed: int | None = None) -> DataLoader:
+    """A loader that shuffles where it is given a seed, and copes with images of several sizes."""
+    mixed, shuffle = mixed_sizes(data), shuffle_seed is not None
+    sampler = SimilarSizes(data.sizes, batch_size, shuffle_seed) if mixed and shuffle else None
     return DataLoader(
         data,
         batch_size,
-        shuffle=shuffle,
+        shuffle=shuffle and sampler is None,
+        sampler=sampler,
+        collate_fn=pad_batch if mixed else None,
         num_workers=workers,
         persistent_workers=workers > 0,
         # New workers ask for a random number, and those that live on do not: it must not be the model's next one.
         generator=torch.Generator() if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def mixed_sizes(data: Dataset) -> bool:
+    """Whether the images of a data set differ in size."""
+    return len(set(getattr(data, "sizes", ()))) > 1
+
+
+class SimilarSizes(Sampler):
+    """A random order of images in which those of a batch have much the same shape; another in every epoch.
+
+    All are shuffled, cut into pools of 20 batches, sorted by shape within each pool, and cut into batches, whose order
+    is shuffled. So which images meet in a batch changes, but a batch is hardly padded.
+
+    Args:
+        sizes: (H, W) of each image.
+        batch_size: images in a batch; 1 gives an order that is simply random.
+        seed: of the order.
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], batch_size: int, seed: int):
+        self.sizes, self.batch_size, self.seed, self.epoch = sizes, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order, pool = rng.permutation(len(self.sizes)).tolist(), 20 * self.batch_size
+        pools = [sorted(order[i : i + pool], key=lambda item: self.sizes[item]) for i in range(0, len(order), pool)]
+        order = [item for pool in pools for item in pool]
+        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        # The last one may be smaller, and stays the last: the loader counts off batches of the full size.
+        for i in [*rng.permutation(len(batches) - 1).tolist(), len(batches) - 1]:
+            yield from batches[i]
+
+
+def pad_batch(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """A batch of images (C, H, W) and targets (1, H, W) of different sizes, padded on the right and at the bottom.
+
+    An image is continued by its edge; the target there is 255, which losses and metrics ignore.
+    """
+    height, width = (max(image.shape[axis] for image, _ in items) for axis in (1, 2))
+    padding = [(0, width - image.shape[2], 0, height - image.shape[1]) for image, _ in items]
+    images = [F.pad(image[None], more, mode="replicate") for (image, _), more in zip(items, padding)]
+    targets = [F.pad(target[None], more, value=IGNORE) for (_, target), more in zip(items, padding)]
+    return torch.cat(images), torch.cat(targets)
 
 
 def progress_bar(total: int, name: str, main_process: bool = True) -> tqdm:

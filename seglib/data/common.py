@@ -15,6 +15,12 @@ from torch.utils.data import Dataset
 # Batches are made in the training process or in loader workers; OpenCV's own threads would only compete with them.
 cv2.setNumThreads(0)
 
+IGNORE = 255  # in a target: this pixel counts neither in losses nor in metrics
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message says what was looked for, where, and how to get it."""
+
 
 def flips_and_quarter_turns() -> A.Compose:
     """Horizontal and vertical flips and rotations by 90°, 180° and 270°: the eight symmetries of the square.
@@ -27,17 +33,48 @@ def flips_and_quarter_turns() -> A.Compose:
 AUGMENTATIONS = {"none": None, "flips-and-quarter-turns": flips_and_quarter_turns}
 
 
-class SegmentationDataset(Dataset):
-    """Pairs of image and binary mask, checked once, augmented anew in every epoch.
+class EpochDataset(Dataset):
+    """Pairs of image and binary mask that are augmented anew in every epoch.
 
     What an item looks like depends on `seed`, the epoch and its index alone: not on the order in which items are
     asked for, nor on how many loader workers or processes ask. So a resumed run sees what an unbroken one would.
 
     Args:
+        augment: an albumentations pipeline that reaches image and mask alike, or None.
+        seed: of everything random.
+    """
+
+    def __init__(self, augment: A.Compose | None, seed: int):
+        self.augment, self.seed = augment, seed
+        # In shared memory, so that loader workers that live on from epoch to epoch see it change.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+
+    def augmented(self, image: np.ndarray, mask: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """An image and its mask as item `index` has them in this epoch."""
+        if self.augment is None:
+            return image, mask
+        seed = hash_seed(self.seed, self.epoch, index)
+        # One stream for the whole pipeline: set_random_seed would start each of its transforms with the same
+        # numbers, and how far a picture turns would tell how bright it becomes.
+        self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        augmented = self.augment(image=image, mask=mask)
+        return augmented["image"], augmented["mask"]
+
+
+class SegmentationDataset(EpochDataset):
+    """Pairs of image and binary mask, checked once, augmented anew in every epoch (see `EpochDataset`).
+
+    Args:
         images: N arrays (H, W) or (H, W, C), uint8 or float in [0, 1].
         masks: N arrays (H, W) of 0 and 1.
-        augment: an albumentations pipeline that reaches image and mask alike, or None.
-        seed: of the augmentation.
+        augment, seed: as for `EpochDataset`.
         names: of the pairs, for files that are written about them; default: 00000, 00001 …
 
     Items: image float32 (C, H, W) in [0, 1] and mask float32 (1, H, W) of 0 and 1.
@@ -56,20 +93,12 @@ class SegmentationDataset(Dataset):
         seed: int = 0,
         names: Sequence[str] | None = None,
     ):
+        super().__init__(augment, seed)
         check_pairs(images, masks)
-        self.images, self.masks, self.augment, self.seed = images, masks, augment, seed
+        self.images, self.masks = images, masks
         self.names = [f"{i:05d}" for i in range(len(images))] if names is None else list(names)
         if len(self.names) != len(images):
             raise ValueError(f"expected a name for each of {len(images)} pairs, got {len(self.names)} names")
-        # In shared memory, so that loader workers that live on from epoch to epoch see it change.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    @property
-    def epoch(self) -> int:
-        return int(self._epoch)
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -79,14 +108,7 @@ class SegmentationDataset(Dataset):
         return self.images[index], self.masks[index]
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, mask = self.pair(index)
-        if self.augment is not None:
-            seed = hash_seed(self.seed, self.epoch, index)
-            # One stream for the whole pipeline: set_random_seed would start each of its transforms with the same
-            # numbers, and how far a picture turns would tell how bright it becomes.
-            self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
-            augmented = self.augment(image=image, mask=mask)
-            image, mask = augmented["image"], augmented["mask"]
+        image, mask = self.augmented(*self.pair(index), index)
         return to_tensor(image), torch.from_numpy(np.array(mask, order="C")).float()[None]
 
 

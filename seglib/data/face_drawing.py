@@ -9,16 +9,14 @@ NumPy generator.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-import skimage.data
-from PIL import Image
+
+from . import textures
 
 CANVAS = 256  # faces are drawn at this height and width, in pixels, and reduced afterwards
+GROUNDS = ("brick", "grass", "gravel", "coffee", "chelsea", "rocket", *textures.SURFACES[3:])
 MASK_STYLES = ("surgical", "moulded", "cloth", "black", "patterned", "printed")
 # Red, green, blue of the ten tones of the Monk Skin Tone Scale (Monk 2019, https://skintone.google).
 SKIN = [
@@ -445,26 +443,9 @@ def photograph(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
 
 
-@cache
-def _photographs() -> tuple[np.ndarray, ...]:
-    """Photographs without faces, RGB float32 in [0, 1], from installed packages."""
-    data = skimage.data
-    found = [load() for load in (data.brick, data.grass, data.gravel, data.coffee, data.chelsea, data.rocket)]
-    found += [load() for load in (data.immunohistochemistry, data.hubble_deep_field, data.retina)]
-    path = Path(matplotlib.get_data_path()) / "sample_data" / "Minduka_Present_Blue_Pack.png"
-    found.append(np.asarray(Image.open(path).convert("RGB")))
-    return tuple((np.stack([p] * 3, axis=-1) if p.ndim == 2 else p).astype(np.float32) / 255 for p in found)
-
-
 def texture(rng: np.random.Generator) -> np.ndarray:
-    """A crop of a photograph, mirrored and tinted at random: float (256, 256, 3) in [0, 1]."""
-    photo = _photographs()[rng.integers(len(_photographs()))]
-    side = int(rng.uniform(0.3, 1.0) * min(photo.shape[:2]))
-    top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
-    crop = cv2.resize(photo[top : top + side, left : left + side], (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
-    crop = crop[:, ::-1] if rng.random() < 0.5 else crop
-    tint = rng.uniform(0.7, 1.25) * rng.uniform(0.9, 1.1, 3)
-    return np.clip(crop * tint.astype(np.float32), 0, 1)
+    """A crop of a photograph for a ground or a fabric: float (256, 256, 3) in [0, 1]."""
+    return textures.texture(rng, CANVAS, CANVAS, GROUNDS)
 
 
 def _strands(colour, rng) -> np.ndarray:

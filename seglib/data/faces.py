@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 import skimage.data
 
+from .common import DataError
 from .face_drawing import CANVAS, MASK_STYLES, Head, Light, draw_face, draw_mask
 
 MFSD = Path("mfsd/MSFD/1")  # the publisher's folder is spelt like this
@@ -24,10 +25,6 @@ HOW_TO_GET = {
     MASKED_FACE_NET: "MaskedFace-Net is published at https://github.com/cabani/MaskedFace-Net; put its pictures into "
     "image and their masks into mask",
 }
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message says what was looked for, where, and how to get it."""
 
 
 @dataclass

@@ -26,6 +26,8 @@ class UNet(nn.Module):
         skip: how encoder features reach the decoder, a name in `blocks.SKIPS`.
         dropout: probability of dropping a whole channel, in the deeper half of the encoder's levels and in the
             bottleneck.
+        refine: add the first input channel, a mask to be refined, to the logits, so that the network has to learn
+            only what is wrong with it (NeuralSegmentello's `res` networks; no further parameters).
 
     Shapes: (N, in_channels, H, W) float → logits (N, out_channels, H, W), for any H and W ≥ 1: the image is padded
     on the right and at the bottom, by repeating its edge, to a multiple of 2^(levels − 1), and the logits are cropped.
@@ -42,12 +44,14 @@ class UNet(nn.Module):
         norm: str = "batch",
         skip: str = "concatenate",
         dropout: float = 0.0,
+        refine: bool = False,
     ):
         super().__init__()
         make_block, make_norm, make_skip = BLOCKS[block], NORMS[norm], SKIPS[skip]
         make_decoder_block = BLOCKS[decoder_block or block]
         levels = len(widths)
         self.in_channels = in_channels
+        self.refine = refine
         self.multiple = 2 ** (levels - 1)
         self.pool = nn.MaxPool2d(2)
         self.encoder = nn.ModuleList()
@@ -75,4 +79,5 @@ class UNet(nn.Module):
         features.pop()  # the bottleneck is x itself, not a skip
         for up, skip, stage in zip(self.up, self.skips, self.decoder):
             x = stage(skip(features.pop(), up(x)))
-        return self.head(x)[..., :height, :width]
+        logits = self.head(x)[..., :height, :width]
+        return logits + image[:, :1] if self.refine else logits

@@ -1,0 +1,186 @@
+"""What a user draws on a photograph, simulated from the true mask: a rough mask, a brush stroke, a correction.
+
+A hint is int8 (H, W): 1 where the user said "object", −1 where the user said "background", 0 elsewhere. Lengths are in
+pixels of an image of about 640×480; `scale` is the side of the mask's pixels relative to those, 0.5 for a mask that
+was halved.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+MIN_PIXELS = 50  # a rough mask of fewer (at scale 1) is no hint
+
+
+def coarse_mask(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
+    """A mask as a hasty user would fill it in: bites out of its border, thin parts lost, corners rounded.
+
+    Erosion tells a band of 30 to 40 px along the border from the core; 2 to 6 discs with a radius of a quarter to a
+    half of the band are rubbed out of it; an opening with an ellipse of half to all of its width, a Gaussian blur
+    (σ 6 to 12 px) and a threshold of ½ smooth what remains (NeuralSegmentello, section 2.2; the numbers are those of
+    its program).
+
+    Args:
+        mask: (H, W), bool.
+
+    Returns:
+        Hint (H, W) of 0 and 1; all 0 where fewer than 50 px remain.
+    """
+    hint = np.zeros(mask.shape, np.int8)
+    if not mask.any():
+        return hint
+    window = _window(mask, round(40 * scale))
+    mask, rough = mask[window], mask[window].astype(np.uint8)
+    width = rng.uniform(30, 40) * scale
+    band = mask & (_depth(mask) <= width)
+    ys, xs = np.nonzero(band)
+    discs = np.zeros(mask.shape, np.uint8)
+    for _ in range(rng.integers(2, 7) if len(ys) else 0):
+        k = rng.integers(len(ys))
+        cv2.circle(discs, (int(xs[k]), int(ys[k])), round(rng.uniform(0.25, 0.5) * width), 1, -1)
+    rough[band & (discs > 0)] = 0
+    diameter = max(1, round(rng.uniform(0.5, 1) * width))
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+    rough = cv2.morphologyEx(rough, cv2.MORPH_OPEN, ellipse).astype(np.float32)
+    rough = cv2.GaussianBlur(rough, (0, 0), rng.uniform(6, 12) * scale) > 0.5
+    if np.count_nonzero(rough) >= MIN_PIXELS * scale**2:
+        hint[window] = rough
+    return hint
+
+
+def brush_stroke(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
+    """One stroke of a thick brush inside the object: a random path that turns away from its border.
+
+    Args:
+        mask: (H, W), bool.
+
+    Returns:
+        Hint (H, W) of 0 and 1; all 0 where there is no object.
+    """
+    hint = np.zeros(mask.shape, np.int8)
+    if not mask.any():
+        return hint
+    window = _window(mask, 1)
+    depth = _depth(mask[window])
+    thickness = min(rng.uniform(16, 40) * scale, max(1.0, 1.2 * depth.max()))
+    path = random_path(depth >= thickness / 2, rng, length=rng.uniform(0.5, 1.5) * sum(depth.shape), step=thickness / 2)
+    hint[window] = _paint(path, thickness, mask[window])
+    return hint
+
+
+def correction(
+    hint: np.ndarray, prediction: np.ndarray, truth: np.ndarray, rng: np.random.Generator, scale: float = 1.0
+) -> np.ndarray:
+    """The hint after one more stroke, along the middle of the largest connected area that is wrong.
+
+    Where an object's pixels were missed the stroke says 1, where background was taken for object −1.
+
+    Args:
+        hint: so far, (H, W) of −1, 0 and 1.
+        prediction, truth: (H, W), bool.
+
+    Returns:
+        A new hint (H, W); an equal one where nothing is wrong.
+    """
+    largest = []
+    for missed in (truth & ~prediction, prediction & ~truth):
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(missed.astype(np.uint8), connectivity=4)
+        stats[0, cv2.CC_STAT_AREA] = 0  # label 0 is what is not missed
+        biggest = int(stats[:, cv2.CC_STAT_AREA].argmax())
+        largest.append((int(stats[biggest, cv2.CC_STAT_AREA]), labels == biggest))
+    sign = 1 if largest[0][0] >= largest[1][0] else -1
+    area, wrong = max(largest, key=lambda entry: entry[0])
+    return _add_stroke(hint, wrong, sign, rng, scale) if area else hint.copy()
+
+
+def random_corrections(
+    hint: np.ndarray, truth: np.ndarray, count: int, rng: np.random.Generator, scale: float = 1.0
+) -> np.ndarray:
+    """A hint with `count` more strokes, as corrections to a prediction that is not known yet would be.
+
+    Each says 1 on a part of the object that the hint leaves out, or −1 beside the object, within 60 px of it.
+
+    Args and returns as for `correction`.
+    """
+    near = cv2.dilate(truth.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=max(1, round(60 * scale))) > 0
+    for _ in range(count):
+        sign = 1 if rng.random() < 0.5 else -1
+        free = (truth if sign > 0 else near & ~truth) & (hint == 0)
+        if not free.any():
+            continue
+        # An error is a piece of this, not all of it: what lies around a random point.
+        ys, xs = np.nonzero(free)
+        k, radius = rng.integers(len(ys)), round(rng.uniform(8, 60) * scale) + 1
+        around = cv2.circle(np.zeros(truth.shape, np.uint8), (int(xs[k]), int(ys[k])), radius, 1, -1) > 0
+        hint = _add_stroke(hint, free & around, sign, rng, scale)
+    return hint
+
+
+def _add_stroke(hint, where, sign: int, rng: np.random.Generator, scale: float) -> np.ndarray:
+    """Draws along the middle of an area, as thick as it allows but not thicker than a brush."""
+    hint, window = hint.copy(), _window(where, 1)
+    depth = _depth(where[window])
+    thickness = min(20 * scale, max(1.0, depth.max()))
+    inside = depth >= max(1.0, 0.6 * depth.max())
+    path = random_path(inside, rng, length=0.7 * max(depth.shape), step=max(1.0, thickness / 2))
+    hint[window][_paint(path, thickness, where[window]) > 0] = sign
+    return hint
+
+
+def random_path(region: np.ndarray, rng: np.random.Generator, length: float, step: float) -> np.ndarray:
+    """A smooth random path that does not leave a region: it turns away where its next step would.
+
+    Args:
+        region: (H, W), bool, with at least one pixel.
+        length: of the path, in pixels; it ends earlier where it cannot go on.
+        step: between two points, in pixels.
+
+    Returns:
+        Points (N, 2) as x and y, N ≥ 1, each inside the region, and so is the middle between two neighbours.
+    """
+    ys, xs = np.nonzero(region)
+    k = rng.integers(len(ys))
+    points, heading = [np.array([xs[k], ys[k]], float)], rng.uniform(0, 2 * np.pi)
+
+    def inside(point) -> bool:
+        x, y = np.round(point).astype(int)
+        return 0 <= y < region.shape[0] and 0 <= x < region.shape[1] and bool(region[y, x])
+
+    for _ in range(int(length / step)):
+        heading += rng.normal(0, 0.3)
+        for turn in np.array([0, 0.4, -0.4, 0.8, -0.8, 1.3, -1.3, 1.9, -1.9, 2.5, -2.5, np.pi]) * rng.choice([-1, 1]):
+            move = step * np.array([np.cos(heading + turn), np.sin(heading + turn)])
+            if inside(points[-1] + move) and inside(points[-1] + move / 2):
+                heading += turn
+                points.append(points[-1] + move)
+                break
+        else:
+            break
+    return np.array(points)
+
+
+def _paint(path: np.ndarray, thickness: float, region: np.ndarray) -> np.ndarray:
+    """A path drawn with a round brush and cut off where it leaves a region: bool of the region's shape."""
+    canvas = np.zeros(region.shape, np.uint8)
+    points = np.round(path).astype(np.int32)
+    cv2.polylines(canvas, [points], False, 1, max(1, round(thickness)))
+    cv2.circle(canvas, points[0].tolist(), round(thickness / 2), 1, -1)  # a path may be a single point
+    return (canvas > 0) & region
+
+
+def _depth(mask: np.ndarray) -> np.ndarray:
+    """Distance of each pixel inside a mask to the nearest one outside; beyond the image's edge an object goes on."""
+    if mask.all():
+        return np.full(mask.shape, float(max(mask.shape)), np.float32)
+    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+
+
+def _window(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """The bounding box of a mask that is not empty, `margin` pixels larger on each side, within the image."""
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    rows = slice(max(0, top - margin), min(mask.shape[0], top + height + margin))
+    return rows, slice(max(0, left - margin), min(mask.shape[1], left + width + margin))
+
+
+SIMULATORS = {"coarse": coarse_mask, "brush": brush_stroke}
