@@ -140,7 +140,7 @@ class UNet(Strict):
     in_channels: int = Field(ge=1)
     out_channels: int = Field(ge=1)
     widths: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
-    block: Literal["double", "double-se"] = "double"
+    block: Literal["double", "double-se", "residual"] = "double"
     norm: Literal["batch", "group"] = "batch"
     skip: Literal["concatenate", "attention", "none"] = "concatenate"
     dropout: float = Field(0.0, ge=0, lt=1)
