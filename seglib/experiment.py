@@ -25,7 +25,7 @@ from .data import coco, common, faces, scenes, shapes
 from .data.common import SegmentationDataset, channel_statistics, to_tensor
 from .files import write_mask, write_whole
 from .losses import weighted_sum
-from .metrics import BinaryMetrics, boundary_metrics, hint_metrics
+from .metrics import BinaryMetrics, boundary_metrics, iou, mask_metrics, mean_metrics
 from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
 from .refinement import BrushDataset, refine
@@ -302,6 +302,7 @@ def run(
             )
             masks, metrics = EVALUATIONS[type(row.data)](model, row, seed, folder, fold)
             chosen = {"best_epoch": history.best["epoch"]}
+            chosen |= {name: metrics.pop(name) for name, value in list(metrics.items()) if isinstance(value, list)}
             if PartialState().is_main_process:
                 about = {"report": report, "row": name, "scale": scale, "seed": str(seed), "result": path.name}
                 about |= {"fold": str(i), "size": str(row.data.resize)}
@@ -397,7 +398,8 @@ def _otsu_or_regions(row: Row, data: Splits) -> tuple[dict, dict]:
 def _from_hint(row: Row, data: Splits) -> tuple[dict, dict]:
     method = baselines.FROM_HINT[row.baseline.method]
     triples = (data.validation.at_own_size(i) for i in range(len(data.validation)))
-    return hint_metrics((method(image, hint), truth) for image, hint, truth in triples), {}
+    found = [mask_metrics(method(image, hint), truth) for image, hint, truth in triples]
+    return mean_metrics(found), {"objects": _describe(data.validation.objects, found)}
 
 
 BASELINES = {Baseline: _filter_and_otsu, FaceBaseline: _otsu_or_regions, HintBaseline: _from_hint}
@@ -448,18 +450,38 @@ def evaluate_on_faces(
 
 def evaluate_at_own_size(
     model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
-) -> tuple[list[np.ndarray], dict[str, float]]:
-    """Masks and metrics of the validation part at each photograph's own size, whatever the network was trained at; and
-    the mean IoU where the logit is cut at 0.5 and not the probability (`iou_logit_half`)."""
-    masks, stricter, truths = [], [], []
+) -> tuple[list[np.ndarray], dict]:
+    """Masks and metrics of the validation part at each photograph's own size, whatever the network was trained at.
+
+    With the mean IoU where the logit is cut at 0.5 and not the probability (`iou_logit_half`), the metrics of each
+    single object (`objects`), and which images the network was trained on (`training_images`).
+    """
+    masks, found, stricter = [], [], []
     for i in range(len(data.validation)):
         image, hint, truth = data.validation.at_own_size(i)
         probability = refine([model], image, hint, row.data)
         masks.append(probability >= 0.5)
-        stricter.append(probability >= 1 / (1 + np.exp(-0.5)))
-        truths.append(truth)
-    found = hint_metrics(zip(masks, truths))
-    return masks, found | {"iou_logit_half": hint_metrics(zip(stricter, truths))["iou"]}
+        found.append(mask_metrics(masks[-1], truth))
+        stricter.append(iou(probability >= 1 / (1 + np.exp(-0.5)), truth))
+    means = mean_metrics(found) | {"iou_logit_half": float(np.mean(stricter))}
+    training = sorted({entry.image_id for entry in data.train.objects})
+    return masks, means | {"objects": _describe(data.validation.objects, found), "training_images": training}
+
+
+def _describe(objects: Sequence[coco.Object], found: Sequence[dict]) -> list[dict]:
+    """What an object is like, beside how well it was found: for the analysis of errors."""
+    return [
+        {
+            "image_id": entry.image_id,
+            "annotation_id": entry.annotation_id,
+            "category": entry.category,
+            "share": round(entry.area / (entry.size[0] * entry.size[1]), 5),
+            "overlapping": entry.overlapping,
+            "annotated": entry.annotated,
+        }
+        | {name: round(metrics[name], 4) for name in ("iou", "boundary_iou", "boundary_iou_1px")}
+        for entry, metrics in zip(objects, found)
+    ]
 
 
 @cache

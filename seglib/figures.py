@@ -7,11 +7,16 @@ maps for images. Line style repeats what colour says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
+from torch import Tensor, nn
+
+from .models.blocks import AttentionSkip
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 STYLES = [(BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (RED, ":", "D"), (PURPLE, "-", "v")]
@@ -195,4 +200,106 @@ def histogram(images: np.ndarray, truths: np.ndarray) -> Figure:
         axis.hist(intensities, bins, weights=weights, color=colour, alpha=0.6, label=name)
     axis.set(xlabel="intensity (8 bit)", ylabel="share of all pixels", yscale="log")
     axis.legend(frameon=False)
+    return figure
+
+
+def size_histograms(sizes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """How wide and high the images of data sets are, each named one a line: mean dashed, median solid (figure 1)."""
+    figure, axes = plt.subplots(
+        len(sizes), 2, figsize=(9, 2.6 * len(sizes)), sharex="col", layout="constrained", squeeze=False
+    )
+    for line, (name, pair) in zip(axes, sizes.items()):
+        for axis, lengths, label in zip(line, pair, ("width", "height")):
+            axis.hist(lengths, bins=30, color=SKY)
+            axis.axvline(np.mean(lengths), color=RED, ls="--", label=f"mean {np.mean(lengths):.0f}")
+            axis.axvline(np.median(lengths), color=GREEN, label=f"median {np.median(lengths):.0f}")
+            axis.set(ylabel="images", title=f"{name}: {label}")
+            axis.legend(frameon=False)
+    for axis in axes[-1]:
+        axis.set_xlabel("pixels")
+    return figure
+
+
+def outlines(
+    images: Sequence[np.ndarray], masks: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), columns: int = 6
+) -> Figure:
+    """Photographs with the outlines of masks drawn over them, each mask of an image in another colour."""
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 1.9 * rows), layout="constrained", squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, own in zip(axes.flat, images, masks):
+        axis.imshow(image)
+        for mask, (colour, style, _) in zip(own, cycle(STYLES)):
+            axis.contour(mask, [0.5], colors="white", linewidths=2.4)
+            axis.contour(mask, [0.5], colors=colour, linestyles=style, linewidths=1.4)
+    for axis, title in zip(axes.flat, titles):
+        axis.set_title(title, fontsize=9)
+    return figure
+
+
+def network(model: nn.Module, image: Tensor, title: str = "") -> Figure:
+    """A U-Net drawn from what happens in it: every stage as a bar, as high as its maps and as wide as its channels.
+
+    Args:
+        model: a `seglib.models.unet.UNet`.
+        image: an input for it (1, C, H, W); it is run once, and the shapes of what its stages return are drawn.
+    """
+    shapes: dict[nn.Module, tuple] = {}
+    stages = [*model.encoder, *model.decoder, model.head]
+    hooks = [
+        stage.register_forward_hook(lambda m, _, out: shapes.update({m: tuple(out.shape[1:])})) for stage in stages
+    ]
+    with torch.no_grad():
+        model.eval()(image)
+    for hook in hooks:
+        hook.remove()
+    levels = len(model.encoder)
+    depths = [*range(levels), *range(levels - 2, -1, -1), 0]
+    figure, axis = plt.subplots(figsize=(8, 0.75 * levels + 1.2), layout="constrained")
+    places, x = {}, 0.0
+    tallest = shapes[model.encoder[0]][1]
+    for stage, depth in zip(stages, depths):
+        channels, height, width = shapes[stage]
+        wide, high = 0.12 + 0.055 * channels**0.5, 0.8 * (height / tallest) ** 0.5
+        colour = BLUE if stage in list(model.encoder) else GREEN if stage is not model.head else ORANGE
+        axis.add_patch(Rectangle((x, -depth - high / 2), wide, high, color=colour, alpha=0.85))
+        axis.annotate(
+            f"{channels}\n{width}×{height}", (x + wide / 2, -depth - high / 2 - 0.04), ha="center", va="top", fontsize=7
+        )
+        places[stage] = (x, x + wide, -depth, high)
+        x += wide + 0.55
+    arrow = {"arrowstyle": "->", "color": "0.35"}
+    for before, after in pairwise(stages):
+        axis.annotate(
+            "", (places[after][0], places[after][2]), (places[before][1], places[before][2]), arrowprops=arrow
+        )
+    gated = isinstance(model.skips[0], AttentionSkip) if levels > 1 else False
+    for stage, skip in zip(model.encoder, reversed(model.decoder)):
+        (_, start, y, high), end = places[stage], places[skip][0]
+        y += 0.3 * high
+        axis.annotate("", (end, y), (start, y), arrowprops=arrow | {"ls": "--"})
+        if gated:
+            axis.text(
+                (start + end) / 2,
+                y,
+                "× α",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=RED,
+                backgroundcolor="white",
+            )
+    if model.refine:
+        bow = arrow | {"connectionstyle": "arc3,rad=-0.12", "color": RED}
+        axis.annotate("", (places[model.head][1], 0.45), (0, 0.45), arrowprops=bow)
+        axis.text(x / 2, 0.45 + 0.09 * x, "+ rough mask", ha="center", color=RED, fontsize=9)
+    axis.set(xlim=(-0.3, x), ylim=(-levels + 0.1, 0.7 + (0.1 * x if model.refine else 0)), title=title)
+    axis.axis("off")
+    legend = [
+        Patch(color=BLUE, label="encoder"),
+        Patch(color=GREEN, label="decoder"),
+        Patch(color=ORANGE, label="logits"),
+    ]
+    figure.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -130,34 +130,38 @@ def boundary_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
     return found | {"hausdorff_95_infinite": float((~finite).mean())}
 
 
-def hint_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
-    """Means over (prediction, target) pairs of any sizes, as refined masks are measured; there must be at least one.
+def mask_metrics(prediction, target) -> dict[str, float]:
+    """All that a refined mask is measured by, for one (prediction, target) pair.
 
     Under the definitions of NeuralSegmentello's table: `iou`, `pixel_accuracy`, `boundary_iou_1px` (contours one pixel
     wide, none at the image's edge), `hausdorff_all` (between all pixels of the masks). Under the standard ones: `dice`,
-    `boundary_iou`, `hausdorff`, `hausdorff_95`. Means of distances are over the pairs where they are finite;
-    `hausdorff_infinite` is the share of the others, where one of the two is empty. `images` is the number of pairs.
+    `boundary_iou`, `hausdorff`, `hausdorff_95`.
     """
-    found = []
-    for prediction, target in pairs:
-        found.append(
-            {
-                "iou": iou(prediction, target),
-                "dice": dice(prediction, target),
-                "pixel_accuracy": pixel_accuracy(prediction, target),
-                "boundary_iou": boundary_iou(prediction, target),
-                "boundary_iou_1px": boundary_iou(prediction, target, width=1, pad=False),
-                "hausdorff": hausdorff(prediction, target),
-                "hausdorff_95": hausdorff(prediction, target, percentile=95),
-                "hausdorff_all": hausdorff(prediction, target, boundary=False),
-            }
-        )
+    return {
+        "iou": iou(prediction, target),
+        "dice": dice(prediction, target),
+        "pixel_accuracy": pixel_accuracy(prediction, target),
+        "boundary_iou": boundary_iou(prediction, target),
+        "boundary_iou_1px": boundary_iou(prediction, target, width=1, pad=False),
+        "hausdorff": hausdorff(prediction, target),
+        "hausdorff_95": hausdorff(prediction, target, percentile=95),
+        "hausdorff_all": hausdorff(prediction, target, boundary=False),
+    }
+
+
+def mean_metrics(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means of what `mask_metrics` returned for at least one pair, and `images`, their number.
+
+    Means of distances are over the pairs where they are finite, and left out if there is none; `hausdorff_infinite` is
+    the share of the others, where one of the two masks is empty.
+    """
     columns = {name: np.array([one[name] for one in found]) for name in found[0]}
     finite = np.isfinite(columns["hausdorff"])
     means = {}
     for name, values in columns.items():
-        if values[finite].size or not name.startswith("hausdorff"):
-            means[name] = float(values[finite].mean() if name.startswith("hausdorff") else values.mean())
+        values = values[finite] if name.startswith("hausdorff") else values
+        if values.size:
+            means[name] = float(values.mean())
     return means | {"hausdorff_infinite": float((~finite).mean()), "images": len(found)}
 
 

@@ -38,6 +38,11 @@ def setup() -> str:
     return scale
 
 
+def data_folder() -> str | None:
+    """The folder with real data that a notebook uses; None, the embedded data, where SEGLIB_NOTEBOOK_DATA is not set."""
+    return os.environ.get("SEGLIB_NOTEBOOK_DATA") or None
+
+
 def show_source(*objects) -> None:
     """Shows the source of functions and classes, just as the package runs it."""
     markdown("\n".join(f"```python\n{inspect.getsource(thing).rstrip()}\n```" for thing in objects))

@@ -171,3 +171,38 @@ class BrushDataset(EpochDataset):
         entry = self.objects[index]
         mask = entry.mask()
         return entry.image(), self.hint(entry, mask), mask
+
+
+def interact(
+    models: Sequence[nn.Module],
+    image: np.ndarray,
+    truth: np.ndarray,
+    config: Brush,
+    strokes_allowed: int,
+    rng: np.random.Generator,
+    scale: float = 1.0,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """A user who draws one stroke inside an object, and then corrects: each time where the largest error is.
+
+    Args:
+        models, image, config: as for `refine`.
+        truth: what the user has in mind, (H, W), bool.
+        strokes_allowed: how many, the first one included; fewer are drawn where nothing is wrong any more.
+        scale: how large the photograph is beside one of about 640×480.
+
+    Returns:
+        For each stroke the hint so far and the mask that came of it: int8 and bool (H, W).
+    """
+    hint, steps = strokes.brush_stroke(truth, rng, scale), []
+    for _ in range(strokes_allowed):
+        mask = refine(models, image, hint, config) >= 0.5
+        steps.append((hint, mask))
+        if (mask == truth).all():
+            break
+        hint = strokes.correction(hint, mask, truth, rng, scale)
+    return steps
+
+
+def strokes_to_reach(ious: Sequence[float], goal: float) -> int:
+    """How many strokes it took until the IoU reached `goal`; one more than were drawn where it never did."""
+    return next((number for number, iou in enumerate(ious, 1) if iou >= goal), len(ious) + 1)

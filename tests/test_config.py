@@ -8,7 +8,7 @@ import yaml
 
 from seglib import baselines, config, experiment, losses, training
 from seglib.config import SCALES, ConfigError, load_row, load_rows, parse_override, reports, row_names
-from seglib.data import shapes
+from seglib.data import shapes, strokes
 from seglib.metrics import BinaryMetrics
 from seglib.models import blocks
 
@@ -95,6 +95,121 @@ def test_the_face_mask_rows_of_the_issue():
     assert load_row("face_masks", "model-2").data.size == 64
     methods = {row.baseline.method for row in rows.values() if row.baseline}
     assert methods == {"otsu", "otsu-better-polarity", "region-based"}
+
+
+# Table 1 of the report: pixel accuracy, IoU, boundary IoU and Hausdorff distance.
+SEGMENTELLO = {
+    "tiny16-32_bce-dice": (0.9839, 0.8609, 0.1566, 43.10),
+    "res16-32_bce-dice": (0.9840, 0.8611, 0.1581, 42.73),
+    "tiny16-128_bce-dice": (0.9833, 0.8528, 0.1485, 46.29),
+    "res16-128_bce-dice": (0.9830, 0.8534, 0.1416, 43.64),
+    "tiny16-128_bce-dice-bound": (0.9864, 0.8796, 0.2207, 40.66),
+    "res16-128_bce-dice-bound": (0.9857, 0.8749, 0.2082, 42.17),
+    "res32-256_bce-dice-bound": (0.9859, 0.8654, 0.2040, 43.03),
+    "attn32-256_bce-dice-bound": (0.9866, 0.8792, 0.2210, 40.77),
+}
+SEGMENTELLO_WIDTHS = {
+    "16-32": [16, 32, 64],
+    "16-128": [16, 32, 64, 128, 256],
+    "32-256": [32, 64, 128, 256, 512],
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTELLO)
+def test_the_neural_segmentello_rows_of_the_issue(name):
+    row = load_row("neural_segmentello", name, "full")
+    measured_as = ("pixel_accuracy", "iou", "boundary_iou_1px", "hausdorff_all")
+    assert row.reported == dict(zip(measured_as, SEGMENTELLO[name]))
+    network, *_, parts = name.replace("_", "-", 1).partition("-bce-")
+    weights = (0.4, 0.4, 0.2) if parts == "dice-bound" else (0.5, 0.5, 0)
+    assert (row.loss.bce, row.loss.dice, row.loss.sobel_boundary) == weights
+    assert (row.loss.boundary, row.loss.boundary_growth) == (0, 0)
+    kind = network.rstrip("0123456789-")
+    model = row.model
+    assert model.widths == SEGMENTELLO_WIDTHS[network.removeprefix(kind)]
+    assert (model.in_channels, model.out_channels, model.norm, model.block) == (3, 1, "group", "double")
+    assert (model.refine, model.skip) == (kind == "res", "attention" if kind == "attn" else "concatenate")
+    training = row.training
+    assert (training.optimizer, training.learning_rate, training.weight_decay) == ("adam", 0.001, 0)
+    assert (training.epochs, training.batch_size, training.schedule) == (50, 1, "constant")
+    assert (training.monitor, training.patience) == ("loss", 5)
+    data = row.data
+    assert (data.longest, data.resize, data.training, data.validation) == (None, None, 900, 100)
+    assert (data.real, data.limit, data.objects, data.view) == (True, None, "largest", "photograph")
+    assert (data.hints, data.corrections, data.fresh, data.augment, data.rgb) == (["coarse"], 0, False, "none", False)
+    quick = flat(load_row("neural_segmentello", name, "quick").recipe())
+    differs = {key for key, value in flat(row.recipe()).items() if quick[key] != value}
+    assert differs == {"scale", "data.longest", "data.scenes", "data.scene_size", "training.epochs"}
+
+
+def test_the_neural_segmentello_rows_that_need_no_training():
+    rows = load_rows("neural_segmentello", "full")
+    assert {row.name: row.baseline.method for row in rows if row.baseline} == {
+        "hint": "hint",
+        "grabcut": "grabcut",
+        "random-walker": "random-walker",
+    }
+    assert {row.name for row in rows if row.reported} == set(SEGMENTELLO)
+    assert sum(row.best for row in rows) == 1
+    for scale in SCALES:  # on the very data of the networks
+        for row in ("hint", "grabcut", "random-walker"):
+            data = load_row("neural_segmentello", row, scale).data
+            assert data == load_row("neural_segmentello", "tiny16-32_bce-dice", scale).data
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("residual-blocks", {"model.block"}),
+        ("rgb", {"data.rgb", "model.in_channels"}),
+        ("batch-8", {"training.batch_size", "training.learning_rate"}),
+        ("fresh-strokes", {"data.fresh"}),
+        ("all-objects", {"data.objects"}),
+        ("augmented", {"data.augment"}),
+        ("object-view", {"data.view"}),
+        ("images-50", {"data.limit"}),
+        ("images-150", {"data.limit"}),
+        (
+            "kervadec",
+            {"loss.bce", "loss.dice", "loss.sobel_boundary", "loss.boundary", "loss.boundary_growth"}
+            | {"training.monitor"},
+        ),
+    ],
+)
+def test_a_neural_segmentello_ablation_changes_one_thing(name, changed):
+    for scale in SCALES:
+        base, row = (
+            flat(load_row("neural_segmentello", row, scale).recipe()) for row in ("tiny16-128_bce-dice-bound", name)
+        )
+        assert {key for key in base if base[key] != row[key]} == changed
+
+
+def test_kervadec_s_loss_takes_over_by_a_hundredth_an_epoch():
+    loss = load_row("neural_segmentello", "kervadec", "full").loss
+    assert loss.model_dump() == {"bce": 0.5, "dice": 0.5, "sobel_boundary": 0, "boundary": 1, "boundary_growth": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("data.longest", 8, ["greater than or equal to 16", "got 8"]),
+        ("data.size", 64, ["'data.size'", "known: longest, scenes"]),
+        ("data.hints", [], ["data.hints", "at least 1 item"]),
+        ("data.hints", ["scribble"], ["data.hints.0", "'brush'", "'scribble'"]),
+        ("data.view", "window", ["'object'", "'window'"]),
+        ("data.augment", "faces-weak", ["'photographs'", "'faces-weak'"]),
+        ("data.corrections", -1, ["greater than or equal to 0", "got -1"]),
+        ("loss.boundary_growth", 2, ["less than or equal to 1", "got 2"]),
+        ("loss.sobel", 1, ["did you mean 'sobel_boundary'"]),
+        ("model.refine", "mask", ["model.refine", "'mask'"]),
+        ("baseline", {"method": "otsu"}, ["baseline.method", "'random-walker'", "'otsu'"]),
+    ],
+)
+def test_mistakes_in_a_neural_segmentello_row_are_explained_by_its_own_keys(key, value, named):
+    with pytest.raises(ConfigError) as error:
+        load_row("neural_segmentello", "tiny16-32_bce-dice", "quick", {key: value})
+    for word in ("configs/neural_segmentello.yaml", "'tiny16-32_bce-dice'", *named):
+        assert word in message(error)
 
 
 def flat(mapping, prefix=""):
@@ -393,14 +508,17 @@ def test_what_may_be_chosen_exists():
         literals = [option for option in typing.get_args(annotation) if typing.get_origin(option) is typing.Literal]
         return {name for literal in literals or [annotation] for name in typing.get_args(literal)}
 
-    assert choices(config.UNet, "block") < choices(config.UNet, "decoder_block") == set(blocks.BLOCKS)
+    assert choices(config.UNet, "block") == choices(config.UNet, "decoder_block") == set(blocks.BLOCKS)
     assert choices(config.UNet, "norm") == set(blocks.NORMS)
     assert choices(config.UNet, "skip") == set(blocks.SKIPS)
-    assert choices(config.Faces, "augment") | choices(config.Shapes, "augment") == set(experiment.AUGMENTATIONS)
+    augmentations = (choices(data, "augment") for data in (config.Shapes, config.Faces, config.Brush))
+    assert set().union(*augmentations) == set(experiment.AUGMENTATIONS)
+    assert choices(config.Brush, "hints") == set(strokes.SIMULATORS)
     assert choices(config.Baseline, "filter") == set(baselines.FILTERS)
     assert choices(config.Training, "optimizer") == set(training.OPTIMIZERS)
     assert choices(config.Training, "schedule") == set(training.SCHEDULES)
-    assert set(config.Loss.model_fields) == set(losses.LOSSES)
+    assert choices(config.HintBaseline, "method") == set(baselines.FROM_HINT)
+    assert set(config.Loss.model_fields) == {*losses.LOSSES, "boundary_growth"}
 
 
 def test_what_may_be_monitored_is_what_is_measured():

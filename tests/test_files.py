@@ -6,9 +6,11 @@ import re
 import tempfile
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from seglib.files import root, shipped, write_whole
+from seglib.files import root, shipped, write_mask, write_whole
 
 
 def test_content_and_folders(tmp_path):
@@ -117,3 +119,38 @@ def test_a_path_that_is_a_folder_is_named(tmp_path):
 def test_what_is_shipped_is_found():
     assert (shipped("configs") / "denoising.yaml").is_file()
     assert root() is None or (root() / "seglib" / "files.py").is_file()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+@pytest.mark.parametrize("size", [(5, 9), (1, 7), (33, 20)])
+def test_a_mask_comes_back_from_its_file(tmp_path, size, dtype):
+    mask = (np.random.default_rng(0).random(size) < 0.4).astype(dtype)
+    path = tmp_path / "masks" / "one.png"
+    assert write_mask(path, mask) == path
+    read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert (read.dtype, read.shape) == (np.uint8, size)  # grey, without an alpha channel
+    assert np.array_equal(read, np.where(mask == 1, 255, 0))
+    write_mask(str(path), mask[::-1].T)  # seen from another side, and in place of the old one
+    assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0, mask[::-1].T == 1)
+    assert os.listdir(path.parent) == ["one.png"]
+
+
+def test_a_mask_of_one_value(tmp_path):
+    for value in (False, True):
+        path = write_mask(tmp_path / "mask.png", np.full((4, 6), value))
+        assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), np.full((4, 6), 255 * value))
+
+
+def test_a_mask_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("a file")
+    mask = np.ones((4, 6), bool)
+    with pytest.raises(OSError, match=r"cannot write the mask: .*taken.mask\.png"):
+        write_mask(tmp_path / "taken" / "mask.png", mask)
+
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(PermissionError, match=r"cannot write the mask: Permission denied.*mask\.png"):
+        write_mask(tmp_path / "mask.png", mask)
+    assert os.listdir(tmp_path) == ["taken"]

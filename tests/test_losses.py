@@ -1,7 +1,8 @@
 """Losses against values worked by hand, loops written from the formulas, and other libraries."""
 
-from math import exp, log
+from math import exp, hypot, log, sqrt
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,15 @@ from hypothesis import strategies as st
 from segmentation_models_pytorch.losses import DiceLoss
 
 from seglib import losses
-from seglib.losses import bce_loss, dice_loss, weighted_sum
+from seglib.losses import (
+    bce_loss,
+    boundary_loss,
+    dice_loss,
+    distance_boundary_loss,
+    signed_distance,
+    sobel_boundary_loss,
+    weighted_sum,
+)
 
 LN3 = log(3)  # the logit of probability 3/4
 
@@ -179,7 +188,9 @@ def test_a_loss_of_weight_zero_is_not_computed(monkeypatch):
     [{"bce": 1.0, "dyce": 1.0}, {"bce": 1.0, "dice": -0.5}, {"bce": 0.0, "dice": 0.0}, {"bce": float("nan")}, {}],
 )
 def test_weights_that_make_no_loss(weights):
-    with pytest.raises(ValueError, match=r"expected weights of at least 0.* among bce, dice; got") as error:
+    with pytest.raises(
+        ValueError, match=r"expected weights of at least 0.* among bce, dice, sobel_boundary, boundary; got"
+    ) as error:
         weighted_sum(weights)
     assert str(weights) in str(error.value)
 
@@ -192,10 +203,288 @@ def test_shapes_that_differ(loss):
 
 @pytest.mark.parametrize("loss", [bce_loss, dice_loss])
 @pytest.mark.parametrize(
-    ("value", "came"), [(255, "0 to 255"), (-1, "-1 to 0"), (float("nan"), "nan"), (1.5, "0 to 1.5")]
+    ("value", "came"), [(254, "0 to 254"), (-1, "-1 to 0"), (float("nan"), "nan"), (1.5, "0 to 1.5")]
 )
 def test_targets_outside_zero_and_one(loss, value, came):
     target = torch.zeros(2, 1, 3, 4)
     target[1, 0, 2, 3] = value
-    with pytest.raises(ValueError, match=rf"expected target values in \[0, 1\], got .*{came}.*255"):
+    with pytest.raises(ValueError, match=rf"expected target values in \[0, 1\], or 255 .*, got .*{came}.*by 255"):
         loss(torch.zeros(2, 1, 3, 4), target)
+
+
+# --- pixels that are ignored ---
+
+EVERY = list(losses.LOSSES.values())
+FRAME = (2, 1, 0, 3)  # columns on the left and right, rows above and below
+
+
+def framed(logits, target):
+    """An image within a larger one, where logits are large and the target is 255."""
+    around = F.pad(torch.zeros_like(target), FRAME, value=1) == 1
+    larger = torch.linspace(-9, 7, around.numel(), dtype=logits.dtype).view(around.shape)
+    return torch.where(around, larger, F.pad(logits, FRAME)), F.pad(target, FRAME, value=255), around
+
+
+def with_ignored(shape, seed=0, share=0.2):
+    """As `random_batch`, with some targets 255."""
+    logits, target = random_batch(shape, seed)
+    return logits, target.masked_fill(torch.rand(shape, generator=torch.Generator().manual_seed(seed + 1)) < share, 255)
+
+
+@pytest.mark.parametrize("loss", [bce_loss, dice_loss])
+def test_an_ignored_frame_changes_neither_value_nor_gradient(loss):
+    logits, target = random_batch((2, 1, 5, 8))
+    larger, padded, around = framed(logits, target)
+    values = [loss(x.requires_grad_(), t) for x, t in ((logits, target), (larger, padded))]
+    assert values[1].item() == pytest.approx(values[0].item(), rel=1e-12)
+    for value in values:
+        value.backward()
+    torch.testing.assert_close(larger.grad[~around], logits.grad.flatten())
+    assert not larger.grad[around].any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=shapes, seed=st.integers(0, 999))
+def test_bce_and_dice_are_those_of_the_pixels_that_are_left(shape, seed):
+    """Neither asks where in an image a pixel lies."""
+    logits, target = with_ignored((1, *shape[1:]), seed)
+    left = target != 255
+    for by_loop in (bce_by_loop, lambda x, t: dice_by_loop(x[None], t[None], 1)):
+        loss = bce_loss if by_loop is bce_by_loop else dice_loss
+        expected = by_loop(logits[left], target[left]) if left.any() else 0
+        assert loss(logits, target).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_images_of_two_sizes_in_one_batch():
+    """Cross-entropy is a mean over pixels, 6 and 20 of them; Dice one over images."""
+    small, large = random_batch((1, 1, 2, 3)), random_batch((1, 1, 4, 5), seed=1)
+    room = (0, 2, 0, 2)
+    logits = torch.cat([F.pad(small[0], room), large[0]])
+    target = torch.cat([F.pad(small[1], room, value=255), large[1]])
+    bce, dice = ([by_loop(*pair) for pair in (small, large)] for by_loop in (bce_by_loop, dice_loss))
+    assert bce_loss(logits, target).item() == pytest.approx((6 * bce[0] + 20 * bce[1]) / 26)
+    assert dice_loss(logits, target).item() == pytest.approx((dice[0].item() + dice[1].item()) / 2)
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_what_is_predicted_at_ignored_pixels_does_not_matter(loss):
+    logits, target = with_ignored((2, 1, 7, 10))
+    ignored = target == 255
+    value = loss(logits.requires_grad_(), target)
+    value.backward()
+    assert not logits.grad[ignored].any()
+    assert logits.grad[~ignored].any()
+    assert loss(logits.masked_fill(ignored, 50), target).item() == value.item()
+    for dtype in (torch.uint8, torch.int64, torch.float32):
+        assert loss(logits, target.to(dtype)).item() == pytest.approx(value.item())
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_an_image_that_is_ignored_altogether(loss):
+    logits = torch.full((1, 1, 5, 8), 3.0, requires_grad=True)
+    value = loss(logits, torch.full((1, 1, 5, 8), 255.0))
+    value.backward()
+    assert value.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("loss", EVERY)
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
+def test_gradients_with_ignored_pixels(loss, share):
+    logits, target = with_ignored((2, 1, 4, 7), share=share)
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), logits.requires_grad_())
+
+
+# --- outlines ---
+
+
+def sobel_by_loop(logits, target):
+    """From nine neighbours a pixel, 0 outside the image; pixels with an ignored neighbour are left out."""
+    weights, found = {-1: 1, 0: 2, 1: 1}, []
+    for x, t in zip(logits[:, 0].numpy(), target[:, 0].numpy()):
+        p = np.pad(1 / (1 + np.exp(-x)), 1)
+        edge = np.pad(t, 1)
+
+        def magnitude(image, row, column):
+            across = sum(w * (image[row + i, column + 1] - image[row + i, column - 1]) for i, w in weights.items())
+            down = sum(w * (image[row + 1, column + i] - image[row - 1, column + i]) for i, w in weights.items())
+            return sqrt(across**2 + down**2 + 1e-8)
+
+        for row in range(1, t.shape[0] + 1):
+            for column in range(1, t.shape[1] + 1):
+                if not (edge[row - 1 : row + 2, column - 1 : column + 2] == 255).any():
+                    found.append((magnitude(p, row, column) - magnitude(edge, row, column)) ** 2)
+    return sum(found) / len(found) if found else 0.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=shapes, seed=st.integers(0, 999), share=st.sampled_from([0, 0.03, 0.3]))
+def test_sobel_loss_equals_a_loop_over_neighbours(shape, seed, share):
+    logits, target = with_ignored(shape, seed, share)
+    assert sobel_boundary_loss(logits, target).item() == pytest.approx(sobel_by_loop(logits, target), rel=1e-9)
+
+
+def test_sobel_loss_of_a_bright_pixel_by_hand():
+    """Gradients 2, 0 and −2 beside none; 10⁻⁴ is what the root makes of none."""
+    logits, target = images([[-1e4, 1e4, -1e4]]), images([[0.0, 0, 0]])
+    assert sobel_boundary_loss(logits, target).item() == pytest.approx(2 * (sqrt(4 + 1e-8) - 1e-4) ** 2 / 3)
+    # Standing upright, it is the same; in the corner of a wider image, (2, 2), (2, 0), (0, 2) and (1, 1) meet zeros.
+    assert sobel_boundary_loss(logits.mT, target.mT).item() == pytest.approx(2 * (sqrt(4 + 1e-8) - 1e-4) ** 2 / 3)
+    logits, target = torch.full((1, 1, 4, 6), -1e4).double(), torch.zeros(1, 1, 4, 6).double()
+    logits[..., 0, 0] = 1e4
+    assert sobel_boundary_loss(logits, target).item() == pytest.approx((4 + 4 + 2) / 24, rel=1e-3)
+
+
+def test_sobel_loss_knows_no_inside_away_from_the_image_s_edge():
+    logits, target = random_batch((2, 1, 6, 9))
+    larger, padded, around = framed(logits, target)
+    outside_in = padded.where(around, 1 - padded)
+    value = sobel_boundary_loss(larger, padded).item()
+    assert value > 0.1
+    assert sobel_boundary_loss(-larger, padded).item() == pytest.approx(value, rel=1e-12)
+    assert sobel_boundary_loss(larger, outside_in).item() == pytest.approx(value, rel=1e-12)
+    # At the edge there is 0 beyond, so that a bright side has an outline there and a dark one none.
+    assert sobel_boundary_loss(-logits, target).item() != pytest.approx(sobel_boundary_loss(logits, target).item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sobel_loss_of_the_mask_itself_is_nothing(dtype):
+    _, target = random_batch((2, 1, 7, 10))
+    logits = ((2 * target - 1) * 200).to(dtype)
+    assert sobel_boundary_loss(logits, target).item() == pytest.approx(0, abs=1e-12)
+    assert sobel_boundary_loss(-logits.roll(1, -1), target).item() > 1
+
+
+def phi_by_pairs(mask):
+    """φ of a mask (H, W) from the distances of all pairs; what is ignored is neither object nor background."""
+    places = {label: [tuple(place) for place in np.argwhere(mask == label)] for label in (0, 1)}
+    phi = np.zeros(mask.shape)
+    for label, other, distance in ((0, 1, lambda d: d), (1, 0, lambda d: 1 - d)):
+        for row, column in places[label] if places[other] else ():
+            phi[row, column] = distance(min(hypot(row - y, column - x) for y, x in places[other]))
+    return phi
+
+
+def boundary_by_pairs(logits, target):
+    phi = np.stack([phi_by_pairs(mask) for mask in target[:, 0].numpy()])
+    return float(np.mean(phi / (1 + np.exp(-logits[:, 0].numpy()))))
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=shapes, seed=st.integers(0, 999), share=st.sampled_from([0.1, 0.5, 0.9]))
+def test_signed_distance_equals_distances_of_all_pairs(shape, seed, share):
+    target = (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < share).double()
+    found = signed_distance(target)
+    assert (found.shape, found.dtype) == (target.shape, torch.float32)
+    expected = np.stack([phi_by_pairs(mask) for mask in target[:, 0].numpy()])[:, None]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    logits, _ = random_batch(shape, seed)
+    value = distance_boundary_loss(logits, target).item()
+    assert value == pytest.approx(boundary_by_pairs(logits, target), rel=1e-5, abs=1e-6)
+
+
+def test_signed_distance_by_hand():
+    row = [0.0, 0, 1, 1, 1, 1, 1, 0]
+    assert signed_distance(images([row])).flatten().tolist() == [2, 1, 0, -1, -2, -1, 0, 1]
+    for value in (0.0, 1.0):  # no object, or nothing but
+        assert not signed_distance(torch.full((2, 1, 3, 5), value)).any()
+    # The batch's images do not see each other.
+    two = signed_distance(images([row], [[0.0] * 8]))
+    assert two[0].any()
+    assert not two[1].any()
+
+
+@pytest.mark.parametrize("place", [(0, 0), (2, 4), (4, 8)])
+def test_boundary_loss_of_an_object_of_one_pixel(place):
+    """φ is the distance to it, and 0 on it."""
+    target = torch.zeros(1, 1, 5, 9).double()
+    target[0, 0, *place] = 1
+    distances = [hypot(y - place[0], x - place[1]) for y in range(5) for x in range(9)]
+    value = distance_boundary_loss(torch.full_like(target, LN3), target).item()
+    assert value == pytest.approx(0.75 * sum(distances) / 45, rel=1e-6)
+
+
+def test_boundary_loss_is_the_mean_of_probability_times_distance():
+    logits, _ = random_batch((2, 1, 4, 7))
+    phi = torch.arange(-20.0, 36).view(2, 1, 4, 7)
+    expected = sum(f / (1 + exp(-x)) for x, f in zip(logits.flatten().tolist(), phi.flatten().tolist())) / 56
+    assert boundary_loss(logits, phi).item() == pytest.approx(expected)
+    half = boundary_loss(logits.half(), phi.half())
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(expected, rel=1e-2)
+    with pytest.raises(ValueError, match=r"one shape, got \(2, 1, 4, 7\) and \(2, 4, 7\)"):
+        boundary_loss(logits, phi[:, 0])
+
+
+def test_boundary_loss_prefers_the_object_to_less_and_more_of_it():
+    target = torch.zeros(1, 1, 20, 30).double()
+    target[..., 5:15, 8:24] = 1
+    less, more = (torch.zeros_like(target) for _ in range(2))
+    less[..., 8:12, 12:20] = 1
+    more[..., 2:18, 4:28] = 1
+    value, *others = (distance_boundary_loss((2 * mask - 1) * 30, target) for mask in (target, less, more, 0 * target))
+    assert all(value < other for other in others)
+
+
+def test_ignored_pixels_do_not_weigh_in_the_boundary_loss():
+    """φ is 0 on them, and outside the object it is the distance to the object as before."""
+    target = images([[0.0, 0, 0, 0, 0, 1, 0, 0, 0]])
+    some = target.clone()
+    some[..., [1, 2, 8]] = 255
+    assert signed_distance(target).flatten().tolist() == [5, 4, 3, 2, 1, 0, 1, 2, 3]
+    assert signed_distance(some).flatten().tolist() == [5, 0, 0, 2, 1, 0, 1, 2, 0]
+
+
+@pytest.mark.xfail(strict=True, reason="signed_distance takes ignored pixels for background of what lies inside")
+@pytest.mark.parametrize("row", [[1.0, 1, 1, 1], [0.0, 0, 1, 1, 1]])
+def test_padding_is_no_background_to_be_distant_from(row):
+    """[1, 1, 1, 1, 255] should be as flat as [1, 1, 1, 1], which has no background."""
+    alone, padded = (signed_distance(images([values])).flatten().tolist() for values in (row, [*row, 255.0, 255.0]))
+    assert padded == [*alone, 0, 0]
+
+
+@pytest.mark.xfail(strict=True, reason="the boundary loss's mean counts ignored pixels, so that padding dilutes it")
+def test_boundary_loss_is_a_mean_over_the_pixels_that_count():
+    logits, target = random_batch((1, 1, 9, 12))
+    target[..., [0, -1], :] = 0  # background all around, so that distances are the same with a frame
+    target[..., [0, -1]] = 0
+    larger, padded, _ = framed(logits, target)
+    value = distance_boundary_loss(logits, target).item()
+    assert distance_boundary_loss(larger, padded).item() == pytest.approx(value)
+
+
+# --- a growing weight ---
+
+
+@pytest.mark.parametrize(("epoch", "share"), [(0, 0.3), (1, 0.6), (2, 0.9), (3, 1.0), (40, 1.0)])
+def test_the_boundary_loss_takes_over_from_the_others(epoch, share):
+    logits, target = random_batch((2, 1, 5, 8))
+    loss = weighted_sum({"bce": 0.5, "dice": 0.25, "boundary": 2.0}, boundary_growth=0.3)
+    regions = 0.5 * bce_by_loop(logits, target) + 0.25 * dice_by_loop(logits, target, 1)
+    outline = 2 * boundary_by_pairs(logits, target)
+    if epoch:  # counted from 0, and where it starts
+        loss.set_epoch(epoch)
+    assert loss(logits, target).item() == pytest.approx((1 - share) * regions + share * outline, rel=1e-5)
+    loss.set_epoch(0)  # looking at a later epoch changes nothing for good
+    assert loss(logits, target).item() == pytest.approx(0.7 * regions + 0.3 * outline, rel=1e-5)
+
+
+def test_without_growth_weights_stay():
+    logits, target = random_batch((2, 1, 5, 8))
+    loss = weighted_sum({"bce": 0.4, "dice": 0.4, "sobel_boundary": 0.2, "boundary": 0.0})
+    regions = bce_by_loop(logits, target) + dice_by_loop(logits, target, 1)
+    for epoch in (0, 30):
+        loss.set_epoch(epoch)
+        expected = 0.4 * regions + 0.2 * sobel_by_loop(logits, target)
+        assert loss(logits, target).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_every_loss_in_half_precision(loss):
+    logits, target = with_ignored((2, 1, 6, 9))
+    value = loss(logits.float(), target)
+    for dtype in (torch.float16, torch.bfloat16):
+        with torch.autocast("cpu", dtype=dtype):
+            half = loss(logits.to(dtype), target)
+        assert half.dtype == torch.float32
+        assert half.item() == pytest.approx(value.item(), rel=0.02, abs=0.005)

@@ -1,5 +1,6 @@
 """Metrics against loops over pixels, torchmetrics, and properties that hold for any masks."""
 
+import json
 import math
 import re
 
@@ -14,7 +15,17 @@ from scipy.spatial.distance import cdist
 from skimage.metrics import hausdorff_distance
 from torchmetrics.functional.segmentation import hausdorff_distance as peer_hausdorff
 
-from seglib.metrics import BinaryMetrics, boundary_iou, boundary_metrics, dice, hausdorff, iou, pixel_accuracy
+from seglib.metrics import (
+    BinaryMetrics,
+    boundary_iou,
+    boundary_metrics,
+    dice,
+    hausdorff,
+    iou,
+    mask_metrics,
+    mean_metrics,
+    pixel_accuracy,
+)
 
 METRICS = [iou, dice, pixel_accuracy]
 OUTLINES = [boundary_iou, hausdorff]
@@ -352,6 +363,78 @@ def test_boundary_metrics_without_a_finite_distance():
     assert found == {"boundary_iou": 0, "hausdorff_95_infinite": 1}
 
 
+def contour_within(mask, width=1):
+    """The pixels of a mask that have a background pixel of the image at most `width` rows and columns away."""
+    height, across = mask.shape
+    found = np.zeros_like(mask)
+    for y, x in np.argwhere(mask):
+        rows, columns = range(max(0, y - width), y + width + 1), range(max(0, x - width), x + width + 1)
+        found[y, x] = any(not mask[i, j] for i in rows for j in columns if i < height and j < across)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(larger_masks, st.integers(1, 3))
+def test_boundary_iou_without_padding_equals_a_loop_over_neighbours(pair, width):
+    expected = by_loop(*(contour_within(mask, width) for mask in pair))["iou"]
+    assert boundary_iou(*pair, width=width, pad=False) == pytest.approx(expected)
+
+
+def test_without_padding_there_is_no_contour_at_the_image_s_edge():
+    """Rectangles on the left edge, one a column wider: each has one upright contour there, and three more beside."""
+    one, other = rectangle(8, 12, (0, 8), (0, 4)), rectangle(8, 12, (0, 8), (0, 5))
+    assert boundary_iou(one, other, width=1, pad=False) == 0
+    assert boundary_iou(one, other, width=1) == pytest.approx((2 * 4 + 6) / (2 * 4 + 6 + 6 + 8))
+    # The whole image has no contour at all, which is that of an empty mask.
+    full = np.ones((8, 12), bool)
+    assert boundary_iou(full, ~full, width=1, pad=False) == 1
+    assert boundary_iou(full, one, width=1, pad=False) == 0
+    # Away from the edge it is all the same.
+    pair = disc(30, 40, 9), np.roll(disc(30, 40, 10), 1, axis=1)
+    assert boundary_iou(*pair, width=2, pad=False) == boundary_iou(*pair, width=2)
+
+
+MASK_METRICS = {
+    "iou": iou,
+    "dice": dice,
+    "pixel_accuracy": pixel_accuracy,
+    "boundary_iou": boundary_iou,
+    "boundary_iou_1px": lambda p, t: by_loop(contour_within(p), contour_within(t))["iou"],
+    "hausdorff": hausdorff,
+    "hausdorff_95": lambda p, t: hausdorff_by_pairs(p, t, 95),
+    "hausdorff_all": lambda p, t: hausdorff_by_pairs(p, t, boundary=False),
+}
+
+
+def test_mean_metrics_are_the_means_of_the_single_ones():
+    """Of images of several sizes, one pair of which has no prediction and one neither."""
+    whole = rectangle(20, 31, (0, 20), (3, 20)), rectangle(20, 31, (2, 17), (0, 22))
+    pairs = [whole, (disc(33, 25, 8), disc(33, 25, 11)), (disc(60, 80, 15) & ~disc(60, 80, 9), disc(60, 80, 16))]
+    missed = np.zeros((9, 14), bool), disc(9, 14, 3)
+    nothing = np.zeros((7, 5), bool), np.zeros((7, 5), bool)
+    single = [mask_metrics(*pair) for pair in [*pairs, missed, nothing]]
+    found = mean_metrics(single)
+    expected = {"hausdorff_infinite": 1 / 5, "images": 5}
+    for name, metric in MASK_METRICS.items():
+        values = [metric(*pair) for pair in [*pairs, missed, nothing]]
+        assert [one[name] for one in single] == pytest.approx(values)
+        if name.startswith("hausdorff"):
+            assert values[3] == math.inf
+            del values[3]
+        expected[name] = sum(values) / len(values)
+    assert found == pytest.approx(expected)
+    assert len({round(found[name], 6) for name in MASK_METRICS}) == 8  # none stands in for another
+    assert {type(value) for name, value in found.items() if name != "images"} == {float}
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_mean_metrics_without_a_finite_distance():
+    empty, dot = np.zeros((5, 8), bool), rectangle(5, 8, (2, 3), (4, 5))
+    found = mean_metrics([mask_metrics(*pair) for pair in ((empty, dot), (dot, empty))])
+    zero = {"iou": 0, "dice": 0, "pixel_accuracy": 39 / 40, "boundary_iou": 0, "boundary_iou_1px": 0}
+    assert found == pytest.approx(zero | {"hausdorff_infinite": 1, "images": 2})
+
+
 # --- streaming ---
 
 
@@ -484,3 +567,37 @@ def test_an_empty_batch_has_no_metrics():
 def test_batches_of_the_wrong_shape(logits, target):
     with pytest.raises(ValueError, match=r"expected .* \(N, 1, H, W\), got .* and "):
         BinaryMetrics.count(torch.zeros(logits), torch.zeros(target))
+
+
+def padded_to(pair, height, width):
+    """A pair (1, H, W) in a larger image, where the logits say foreground and the target is 255."""
+    room = (0, width - pair[0].shape[2], 0, height - pair[0].shape[1])
+    return torch.nn.functional.pad(pair[0], room, value=5), torch.nn.functional.pad(pair[1], room, value=255)
+
+
+def test_ignored_pixels_do_not_count():
+    """A batch of images of three sizes, padded to the largest, is measured as each of them alone."""
+    batches = [random_batch(2, *size, seed) for seed, size in enumerate([(4, 9), (7, 3), (6, 8)])]
+    pairs = [pair for batch in batches for pair in zip(*batch)]
+    logits, target = (torch.stack(column) for column in zip(*(padded_to(pair, 7, 9) for pair in pairs)))
+    assert (target == 255).any()
+    for dtype in (torch.float32, torch.uint8, torch.int64):
+        assert measure((logits, target.to(dtype))) == pytest.approx(expected_of(pairs), rel=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 99), share=st.floats(0.05, 0.9))
+def test_any_pixels_may_be_ignored(seed, share):
+    logits, target = random_batch(3, 5, 8, seed)
+    ignored = torch.rand(target.shape, generator=torch.Generator().manual_seed(seed)) < share
+    assume(not ignored.flatten(1).all(1).any())
+    left = [(x[~gone][None, None], t[~gone][None, None]) for x, t, gone in zip(logits, target, ignored)]
+    expected = expected_of([(x[0], t[0]) for x, t in left])
+    assert measure((logits, target.masked_fill(ignored, 255))) == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_an_image_that_is_ignored_altogether_is_finite():
+    logits, target = torch.full((1, 1, 4, 6), 3.0), torch.full((1, 1, 4, 6), 255.0)
+    assert BinaryMetrics.count(logits, target).tolist() == [[0, 0, 0, 0, 0]]
+    found = measure((logits, target))
+    assert found == {name: 1 for name in BinaryMetrics.NAMES} | {"bce": 0, "images": 1}

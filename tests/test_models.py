@@ -144,6 +144,27 @@ def test_parameter_counts_of_the_face_mask_rows(expected, row, overrides):
     assert sum(parameter.numel() for parameter in model.parameters()) == expected
 
 
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("tiny16-32_bce-dice", 117_681),
+        ("res16-32_bce-dice", 117_681),
+        ("tiny16-128_bce-dice", 1_944_049),
+        ("res16-128_bce-dice", 1_944_049),
+        ("tiny16-128_bce-dice-bound", 1_944_049),
+        ("res16-128_bce-dice-bound", 1_944_049),
+        ("res32-256_bce-dice-bound", 7_765_985),
+        ("attn32-256_bce-dice-bound", 7_854_717),
+    ],
+)
+def test_parameter_counts_of_the_neural_segmentello_rows(row, expected):
+    with torch.device("meta"):
+        model = seglib.build_model("neural_segmentello", row)
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+    assert model.refine == row.startswith("res")
+    assert model(torch.zeros(1, 3, 33, 50, device="meta")).shape == (1, 1, 33, 50)
+
+
 def test_build_model_is_the_face_mask_row_s_network():
     model = seglib.build_model("face_masks", "model-2").eval()
     assert sum(parameter.numel() for parameter in model.parameters()) == 4_384_498
@@ -455,3 +476,29 @@ def test_kaiming_leaves_normalisation_alone():
 def test_rows_start_from_the_weights_that_they_name(row, expected):
     bottleneck = parts(seglib.build_model("face_masks", row)[1].encoder[-1])[0][-1]
     assert spread(bottleneck.weight) == pytest.approx(expected, rel=0.02)
+
+
+# --- refinement of a mask ---
+
+
+@pytest.mark.parametrize("size", [(12, 20), (9, 18), (7, 13), (1, 5)])
+@pytest.mark.parametrize("out_channels", [1, 3])
+def test_refine_adds_the_first_input_channel_to_the_logits(size, out_channels):
+    plain, refined = (UNet(3, out_channels, [8, 16, 24], norm="group", refine=refine) for refine in (False, True))
+    randomise(plain)
+    refined.load_state_dict(plain.state_dict())  # the same names and shapes, so the same number of parameters
+    refined.eval()
+    image = torch.randn(2, 3, *size)
+    kept = image.clone()
+    assert torch.equal(refined(image), plain(image) + image[:, 0][:, None])
+    assert not torch.equal(refined(image), plain(image))
+    assert torch.equal(image, kept)
+
+
+def test_a_refining_network_without_anything_to_say_gives_the_mask_back():
+    model = UNet(3, 1, [8, 16], refine=True).eval()
+    nn.init.zeros_(model.head.weight)
+    nn.init.zeros_(model.head.bias)
+    image = torch.randn(2, 3, 7, 10)
+    assert torch.equal(model(image), image[:, :1])
+    assert not UNet(3, 1, [8, 16]).refine  # only where it is asked for

@@ -1,0 +1,496 @@
+"""Objects in COCO's format: their masks beside pycocotools', what is left out, what is refused, and how they split."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+
+from seglib.data import coco
+from seglib.data.coco import DataError, Object, find_coco, largest, photographs, read_coco, split_by_image
+
+REAL = os.environ.get("SEGLIB_DATA")
+SIZE = (40, 60)  # of the pictures below
+SQUARE = [10, 5, 30, 5, 30, 25, 10, 25]
+
+
+def annotation(number, image=1, **changes):
+    """A square of 20×20 pixels."""
+    about = {"bbox": [10, 5, 20, 20], "area": 400.0, "iscrowd": 0, "segmentation": [SQUARE]}
+    return {"id": number, "image_id": image, "category_id": 2} | about | changes
+
+
+def dataset(annotations, images=1):
+    return {
+        "images": [
+            {"id": i, "file_name": f"{i:03d}.png", "height": SIZE[0], "width": SIZE[1]} for i in range(1, images + 1)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 2, "name": "cup"}, {"id": 5, "name": "dog"}],
+    }
+
+
+def store(folder, content, pictures=None):
+    """Writes pictures (all that are named, or only those) and annotations; gives what `read_coco` takes."""
+    images, instances = Path(folder) / "images", Path(folder) / "instances.json"
+    images.mkdir(exist_ok=True)
+    for entry in content["images"] if pictures is None else pictures:
+        name = entry if isinstance(entry, str) else entry["file_name"]
+        cv2.imwrite(str(images / name), np.full((*SIZE, 3), 90, np.uint8))
+    instances.write_text(json.dumps(content))
+    return images, instances
+
+
+def by_column(mask):
+    """Run lengths of a mask, column after column, the first of background."""
+    values = mask.T.ravel()
+    edges = np.flatnonzero(np.diff(values.astype(int))) + 1
+    return ([] if not values[0] else [0]) + np.diff([0, *edges, values.size]).tolist()
+
+
+def entry(image, number, area=1.0):
+    return Object(Path(f"{image}.png"), image, number, "cup", SIZE, area, 0, 1, [SQUARE])
+
+
+# --- masks ---
+
+HOLE = np.zeros(SIZE, bool)
+HOLE[5:25, 10:35] = True
+HOLE[10:15, 20:30] = False
+TOUCHING = np.zeros(SIZE, bool)  # starts in the first pixel
+TOUCHING[:12, :7] = True
+
+SEGMENTATIONS = {
+    "polygon": [SQUARE],
+    "slanted polygon": [[3.5, 2.25, 50.75, 11.5, 20.1, 38.9]],
+    "several polygons": [SQUARE, [40, 30, 55.5, 30, 55.5, 39.5, 40, 39.5]],
+    "overlapping polygons": [SQUARE, [20, 15, 45, 15, 45, 35, 20, 35]],
+    "polygon that leaves the picture": [[45, 20, 80, 20, 80, 60, 45, 60]],
+    "uncompressed": {"size": list(SIZE), "counts": by_column(HOLE)},
+    "uncompressed from the corner": {"size": list(SIZE), "counts": by_column(TOUCHING)},
+    "compressed": {
+        "size": list(SIZE),
+        "counts": rle.encode(np.asfortranarray(HOLE, np.uint8))["counts"].decode("ascii"),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", SEGMENTATIONS)
+def test_masks_are_those_of_pycocotools(kind, tmp_path):
+    images, instances = store(tmp_path, dataset([annotation(1, segmentation=SEGMENTATIONS[kind])]))
+    (found,) = read_coco(images, instances)
+    with contextlib.redirect_stdout(io.StringIO()):
+        api = COCO(instances)
+    mask = found.mask()
+    assert mask.shape == SIZE
+    assert mask.dtype == bool
+    assert np.array_equal(mask, api.annToMask(api.anns[1]) == 1)
+    assert 0 < mask.sum() < mask.size
+    assert np.array_equal(found.mask(), mask)  # and asking again changes nothing
+
+
+def test_masks_by_hand(tmp_path):
+    squares = [SQUARE, [20, 15, 45, 15, 45, 35, 20, 35]]
+    runs = ("uncompressed", "compressed", "uncompressed from the corner")
+    annotations = [annotation(i, segmentation=SEGMENTATIONS[kind]) for i, kind in enumerate(runs)]
+    found = read_coco(*store(tmp_path, dataset([*annotations, annotation(3, segmentation=squares)])))
+    union = np.zeros(SIZE, bool)
+    union[5:25, 10:30] = union[15:35, 20:45] = True
+    for entry, expected in zip(found, (HOLE, HOLE, TOUCHING, union)):
+        assert np.array_equal(entry.mask(), expected)
+
+
+def test_an_object_says_what_its_annotation_says(tmp_path):
+    content = dataset([annotation(8, image=2, area=7.5, category_id=5), annotation(3)], images=2)
+    images, instances = store(tmp_path, content)
+    one, other = read_coco(str(images), str(instances))
+    assert (one.image_id, one.annotation_id, one.category, one.area) == (1, 3, "cup", 400)
+    assert (other.image_id, other.annotation_id, other.category, other.area) == (2, 8, "dog", 7.5)
+    assert one.size == other.size == SIZE
+    assert other.path == images / "002.png"
+
+
+def test_objects_come_in_the_order_of_their_numbers(tmp_path):
+    order = [(3, 7), (1, 9), (2, 5), (1, 4), (3, 1)]
+    content = dataset([annotation(number, image) for image, number in order], images=3)
+    content["images"].reverse()
+    found = read_coco(*store(tmp_path, content))
+    assert [(one.image_id, one.annotation_id) for one in found] == sorted(order)
+
+
+def test_the_photograph_is_rgb(tmp_path):
+    images, instances = store(tmp_path, dataset([annotation(1)]))
+    picture = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    cv2.imwrite(str(images / "001.png"), picture[..., ::-1])  # OpenCV writes blue first
+    found = read_coco(images, instances)[0].image()
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, picture)
+
+
+def test_crowds_and_empty_segmentations_are_left_out_and_count_nowhere(tmp_path):
+    content = dataset(
+        [
+            annotation(1),
+            annotation(2, iscrowd=1, segmentation=SEGMENTATIONS["uncompressed"]),
+            annotation(3, segmentation=[]),
+            annotation(4, image=2, iscrowd=1, segmentation=SEGMENTATIONS["uncompressed"]),
+        ],
+        images=2,
+    )
+    (found,) = read_coco(*store(tmp_path, content))
+    assert (found.annotation_id, found.annotated, found.overlapping) == (1, 1, 0)
+
+
+# --- what else is in the picture ---
+
+BOXES = st.lists(
+    st.tuples(st.integers(1, 2), st.integers(0, 12), st.integers(0, 9), st.integers(1, 6), st.integers(1, 6)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(boxes=BOXES)
+def test_overlapping_and_annotated_objects_are_counted(boxes):
+    """Beside boxes of whole pixels that are painted: those which share an edge share no pixel."""
+    painted = np.zeros((len(boxes), 16, 20), bool)
+    for canvas, (_, left, top, width, height) in zip(painted, boxes):
+        canvas[top : top + height, left : left + width] = True
+    annotations = [annotation(i, box[0], bbox=list(box[1:])) for i, box in enumerate(boxes)]
+    with tempfile.TemporaryDirectory() as folder:
+        found = read_coco(*store(folder, dataset(annotations, images=2)))
+    assert len(found) == len(boxes)
+    for one in found:
+        others = [i for i, box in enumerate(boxes) if box[0] == one.image_id and i != one.annotation_id]
+        assert one.annotated == len(others) + 1
+        assert one.overlapping == sum((painted[i] & painted[one.annotation_id]).any() for i in others)
+
+
+def test_the_largest_of_each_image_is_the_first_of_equals():
+    objects = [entry(2, 1, 5.0), entry(2, 2, 9.0), entry(2, 3, 9.0), entry(1, 4, 3.0), entry(1, 5, 1.0)]
+    assert {one.image_id: one.annotation_id for one in largest(objects)} == {2: 2, 1: 4}
+    assert len(largest(objects)) == 2
+    assert largest([]) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), max_size=20))
+def test_the_largest_of_each_image_by_brute_force(pairs):
+    objects = [entry(image, number, float(area)) for number, (image, area) in enumerate(pairs)]
+    expected = []
+    for image in {image for image, _ in pairs}:
+        mine = [one for one in objects if one.image_id == image]
+        top = max(one.area for one in mine)
+        expected.append(next(one.annotation_id for one in mine if one.area == top))
+    assert sorted(one.annotation_id for one in largest(objects)) == sorted(expected)
+
+
+# --- what is missing or damaged ---
+
+
+def test_missing_images_are_counted_named_and_left_out(tmp_path):
+    annotations = [annotation(i, image=i) for i in range(1, 10)] + [annotation(20, image=4)]
+    content = dataset(annotations, images=12)  # 10 to 12 are missing too, but nobody asks for them
+    images, instances = store(tmp_path, content, ["002.png", "007.png"])
+    with pytest.warns(UserWarning, match="left out") as said:
+        found = read_coco(images, instances)
+    assert [one.image_id for one in found] == [2, 7]
+    (message,) = [str(warning.message) for warning in said]
+    assert message.startswith(f"7 images are not in {images}")
+    assert re.findall(r"\d{3}\.png", message) == [f"00{i}.png" for i in (1, 3, 4, 5, 6)]
+
+
+def test_where_nothing_is_missing_nothing_is_said(tmp_path, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_coco(*store(tmp_path, dataset([annotation(1)], images=3), ["001.png"]))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_any_of_its_images_a_file_is_refused(tmp_path):
+    images, instances = store(tmp_path, dataset([annotation(1)]), [])
+    with (
+        pytest.warns(UserWarning, match="1 images"),
+        pytest.raises(DataError, match=re.escape(f"{instances}: no object whose image is in {images}")),
+    ):
+        read_coco(images, instances)
+
+
+@pytest.mark.parametrize("kind", ["no folder", "no file", "a file for a folder", "a folder for a file"])
+def test_a_missing_folder_or_file_is_named_with_the_way_to_get_it(tmp_path, kind):
+    images, instances = store(tmp_path, dataset([annotation(1)]))
+    given = {
+        "no folder": (tmp_path / "nowhere", instances),
+        "no file": (images, tmp_path / "nothing.json"),
+        "a file for a folder": (instances, instances),
+        "a folder for a file": (images, images),
+    }[kind]
+    wrong = given[kind in ("no file", "a folder for a file")]
+    with pytest.raises(DataError, match=rf"there is no {re.escape(str(wrong))}; .*download coco-val2017"):
+        read_coco(*given)
+
+
+def without(key):
+    return lambda content: [content["annotations"][0].pop(key), content][1]
+
+
+def with_value(key, value):
+    return lambda content: [content["annotations"][0].update({key: value}), content][1]
+
+
+def unfinished(reason):
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+WRONG = {
+    "a category that is not listed": with_value("category_id", 7),
+    "no categories": lambda content: {**content, "categories": []},
+    "no id": without("id"),
+    "no category": without("category_id"),
+    "no crowd mark": without("iscrowd"),
+    "no area": without("area"),
+    "no box": without("bbox"),
+    "no segmentation": without("segmentation"),
+    "no height": lambda content: [content["images"][0].pop("height"), content][1],
+    "no file name": lambda content: [content["images"][0].pop("file_name"), content][1],
+    "images that are numbers": lambda content: {**content, "images": [1]},
+    "images that are a number": lambda content: {**content, "images": 1},
+    "captions": lambda content: {**content, "annotations": [{"id": 1, "image_id": 1, "caption": "a cup"}]},
+}
+UNCAUGHT = {
+    "a list": (lambda content: [content], "AssertionError of pycocotools where the file holds no mapping"),
+    "a number": (lambda content: 5, "AssertionError of pycocotools where the file holds no mapping"),
+    "a short box": (with_value("bbox", [10, 5]), "IndexError where a box has fewer than four numbers"),
+    "an area in words": (with_value("area", "large"), "a ValueError that names no file where an area is no number"),
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(pytest.param(change, id=name) for name, change in WRONG.items()),
+        *(pytest.param(change, id=name, marks=unfinished(why)) for name, (change, why) in UNCAUGHT.items()),
+    ],
+)
+def test_another_format_is_refused_by_the_file_s_name(tmp_path, change):
+    images, instances = store(tmp_path, dataset([annotation(1), annotation(2)]))
+    instances.write_text(json.dumps(change(dataset([annotation(1), annotation(2)]))))
+    with pytest.raises(DataError, match=f"{re.escape(str(instances))}: expected instances in COCO's format"):
+        read_coco(images, instances)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"images": [{"id": 1, "file', b"\xff\xd8\xff\xe0 a picture", b"no JSON"])
+def test_damaged_json_is_refused_by_the_file_s_name(tmp_path, content):
+    images, instances = store(tmp_path, dataset([annotation(1)]))
+    instances.write_bytes(content)
+    with pytest.raises(DataError, match=f"{re.escape(str(instances))}: expected instances in COCO's format"):
+        read_coco(images, instances)
+
+
+@pytest.mark.parametrize("content", [{}, {"images": [], "annotations": [], "categories": []}, dataset([])])
+def test_a_file_of_nothing_is_refused(tmp_path, content):
+    images, instances = store(tmp_path, dataset([annotation(1)]))
+    instances.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"{re.escape(str(instances))}: no object"):
+        read_coco(images, instances)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_an_unreadable_image_is_named(tmp_path, content):
+    images, instances = store(tmp_path, dataset([annotation(1)]))
+    (images / "001.png").write_bytes(content)
+    (found,) = read_coco(images, instances)
+    with pytest.raises(DataError, match=re.escape(f"{images / '001.png'}: not a readable image")):
+        found.image()
+
+
+def test_an_image_of_another_size_is_named_with_both_sizes(tmp_path):
+    images, instances = store(tmp_path, dataset([annotation(1)]))
+    cv2.imwrite(str(images / "001.png"), np.zeros((60, 40, 3), np.uint8))  # turned by a quarter
+    (found,) = read_coco(images, instances)
+    with pytest.raises(DataError, match=r"001\.png: expected .*\(40, 60\).* got \(60, 40\)"):
+        found.image()
+
+
+# --- COCO's folders ---
+
+
+@pytest.mark.parametrize("there", [["train2017"], ["val2017"], ["train2017", "val2017"], ["val2017", "train2017"]])
+def test_the_folders_of_coco_are_found(tmp_path, there):
+    for name in there:
+        (tmp_path / "coco" / name).mkdir(parents=True)
+    expected = [
+        (tmp_path / "coco" / name, tmp_path / "coco" / "annotations" / f"instances_{name}.json")
+        for name in sorted(there)
+    ]
+    assert find_coco(tmp_path) == find_coco(str(tmp_path)) == expected
+
+
+@pytest.mark.parametrize("there", [None, "coco", "coco/test2017", "train2017"])
+def test_no_folder_of_coco_is_told_with_the_way_to_get_one(tmp_path, there):
+    if there:
+        (tmp_path / there).mkdir(parents=True)
+    wanted = re.escape(str(tmp_path / "coco"))
+    with pytest.raises(DataError, match=f"expected train2017 or val2017 in {wanted}; .*download coco-val2017"):
+        find_coco(tmp_path)
+
+
+# --- two parts ---
+
+
+def gallery(images):
+    """One to three objects in each image."""
+    return [entry(i, 10 * i + k) for i in range(1, images + 1) for k in range(1 + i % 3)]
+
+
+def ids(objects):
+    return {one.image_id for one in objects}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    images=st.integers(1, 60), training=st.integers(1, 40), validation=st.integers(1, 20), seed=st.integers(0, 2**31)
+)
+def test_the_parts_share_no_image(images, training, validation, seed):
+    objects = gallery(images)
+    total = min(images, training + validation)
+    share = total * validation / (training + validation)
+    try:
+        one, other = split_by_image(objects, training, validation, seed)
+    except DataError:
+        assert share <= 0.5 or share >= total - 0.5
+        return
+    assert not ids(one) & ids(other)
+    assert len(ids(one)) >= 1
+    assert len(ids(other)) >= 1
+    assert len(ids(one)) + len(ids(other)) == total
+    assert abs(len(ids(other)) - share) <= 0.5
+    for part in (one, other):  # whole images, in the order in which they came
+        assert part == [found for found in objects if found.image_id in ids(part)]
+    if images >= training + validation:
+        assert (len(ids(one)), len(ids(other))) == (training, validation)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"), [(2000, (900, 100)), (1000, (900, 100)), (425, (383, 42)), (10, (9, 1)), (6, (5, 1))]
+)
+def test_with_fewer_images_it_is_nine_to_one_of_them(images, expected):
+    assert tuple(len(ids(part)) for part in split_by_image(gallery(images), 900, 100, seed=0)) == expected
+
+
+def test_the_seed_and_nothing_else_decides_the_split():
+    objects = gallery(50)
+    splits = {seed: [ids(part) for part in split_by_image(objects, 30, 10, seed)] for seed in range(10)}
+    assert len({tuple(sorted(other)) for _, other in splits.values()}) == 10
+    np.random.seed(3)  # noqa: NPY002 — the global state must not matter
+    assert [ids(part) for part in split_by_image(objects, 30, 10, 4)] == splits[4]
+    assert [ids(part) for part in split_by_image(objects[::-1], 30, 10, 4)] == splits[4]
+    held_out = Counter(i for _, other in splits.values() for i in other)
+    assert len(held_out) > 35  # every image gets its turn
+
+
+@pytest.mark.parametrize(("images", "training", "validation"), [(0, 9, 1), (1, 1, 1), (4, 9, 1), (5, 9, 1), (3, 1, 9)])
+def test_too_few_images_cannot_be_split(images, training, validation):
+    with pytest.raises(DataError, match=f"{images} images cannot be split {training}:{validation}"):
+        split_by_image(gallery(images), training, validation, seed=0)
+
+
+# --- the course's own photographs ---
+
+
+@pytest.fixture(scope="module")
+def own():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is missing
+        return photographs()
+
+
+def test_the_course_s_photographs(own):
+    expected = {"astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "camera.png", "motorcycle_left.png"}
+    assert {one.path.name for one in own} == expected | {"grace_hopper.jpg"}
+    assert [one.annotation_id for one in own] == list(range(1, len(own) + 1))
+    assert Counter(one.category for one in own) == {
+        "person": 3,
+        **dict.fromkeys(("motorcycle", "cat", "cup", "spoon", "rocket", "saucer", "camera"), 1),
+    }
+
+
+def test_every_outline_lies_in_its_photograph(own):
+    for one in own:
+        photo, mask = one.image(), one.mask()
+        assert photo.shape == (*one.size, 3)
+        assert photo.dtype == np.uint8
+        assert mask.shape == one.size
+        assert one.area == mask.sum() > 0.01 * mask.size
+        for polygon in one.segmentation:
+            points = np.reshape(polygon, (-1, 2))
+            assert len(points) >= 3
+            assert points.min() >= 0
+            assert (points <= (one.size[1], one.size[0])).all()
+
+
+def test_the_photographs_boxes_are_those_of_their_masks(own):
+    content = json.loads((coco.shipped("data") / "photographs" / "annotations.json").read_text())
+    boxes = {found["id"]: found["bbox"] for found in content["annotations"]}
+    assert len(boxes) == len(own)
+    for one in own:
+        ys, xs = np.nonzero(one.mask())
+        assert boxes[one.annotation_id] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+
+
+def test_objects_of_one_photograph_hardly_overlap(own):
+    for one in own:
+        for other in own:
+            if other.image_id == one.image_id and other is not one:
+                assert (one.mask() & other.mask()).sum() < 0.05 * min(one.area, other.area)
+
+
+def test_the_photographs_are_found_from_any_folder(own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [one.path for one in photographs()] == [one.path for one in own]
+
+
+# --- real data ---
+
+
+@pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")
+def test_real_coco():
+    for images, instances in find_coco(REAL):
+        objects = read_coco(images, instances)
+        annotations = json.loads(instances.read_text())["annotations"]
+        at_hand = {one.image_id for one in objects}
+        wanted = [found for found in annotations if not found["iscrowd"] and found["image_id"] in at_hand]
+        assert len(objects) == len(wanted) >= 1000
+        assert len(set(map(repr, (one.annotation_id for one in objects)))) == len(objects)
+        assert len({one.category for one in objects}) > 60
+        for one in objects[:4000]:
+            mask = one.mask()
+            assert mask.shape == one.size
+            # An area is that of the outline; an outline thinner than a pixel may hold none.
+            assert mask.sum() == pytest.approx(one.area, rel=0.1, abs=0.2 * cv2.arcLength(outline(mask), True) + 30)
+        best = largest(objects)
+        assert {one.image_id for one in best} == at_hand
+        for one in best[:450]:
+            assert one.image().shape == (*one.size, 3)
+        areas = {}
+        for found in wanted:
+            areas[found["image_id"]] = max(found["area"], areas.get(found["image_id"], 0))
+        assert {one.image_id: one.area for one in best} == areas
+
+
+def outline(mask):
+    points = np.argwhere(mask)[:, ::-1].astype(np.int32)
+    return cv2.convexHull(points) if len(points) else np.zeros((1, 1, 2), np.int32)
