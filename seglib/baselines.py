@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 from skimage.filters import sobel, threshold_otsu
+from skimage.measure import block_reduce
 from skimage.restoration import denoise_tv_chambolle
 from skimage.segmentation import random_walker, watershed
 
@@ -147,22 +148,23 @@ def random_walk(image: np.ndarray, hint: np.ndarray, reach: float = 0.05) -> np.
     Marked are what `grabcut` takes for certain. Images are halved until their longest side is at most 320 pixels, for
     a linear system with an unknown a pixel is to be solved; the result is brought back by nearest neighbour.
 
-    Args and returns as for `grabcut`.
+    Args and returns as for `grabcut`; a picture of one colour has no edges, and gives the hint as well.
     """
     distance = ndimage.distance_transform_edt(hint <= 0)
-    markers = np.where((distance > reach * np.hypot(*hint.shape)) | (hint < 0), 2, 0)
-    markers[hint > 0] = 1
-    step = 1
-    while max(hint.shape) / step > 320:
-        step *= 2
-    small = markers[::step, ::step].copy()
-    if not (small == 1).any() or not (small == 2).any():
+    step = 2 ** max(0, int(np.ceil(np.log2(max(hint.shape) / 320))))
+    # A stroke that is thinner than a pixel of the smaller picture is still there.
+    background, foreground = (
+        block_reduce(where, step, np.max)
+        for where in ((distance > reach * np.hypot(*hint.shape)) | (hint < 0), hint > 0)
+    )
+    markers = np.where(background, 2, foreground.astype(int))
+    if not (markers == 1).any() or not (markers == 2).any() or image.std() == 0:
         return hint_itself(image, hint)
-    shrunk = cv2.resize(image, small.shape[::-1], interpolation=cv2.INTER_AREA)
+    shrunk = cv2.resize(image, markers.shape[::-1], interpolation=cv2.INTER_AREA)
     # Islands of unknown pixels between marked ones are pruned by the function itself, with a warning.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        walked = random_walker(shrunk, small, beta=90, mode="cg_j", channel_axis=-1) == 1
+        walked = random_walker(shrunk, markers, beta=90, mode="cg_j", channel_axis=-1) == 1
     return cv2.resize(walked.astype(np.uint8), hint.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
 

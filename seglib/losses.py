@@ -65,7 +65,7 @@ def sobel_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
     turned inside out, a prediction has the same loss (the boundary loss of NeuralSegmentello). The gradient is that
     of the 3×3 Sobel operator with its weights 1, 2 and 1, the outside of the image counting as 0.
 
-    Args and errors as for `bce_loss`. Next to an ignored pixel there is no gradient, so that one is left out too.
+    Args and errors as for `bce_loss`. Ignored pixels count as the outside does.
 
     Example:
         >>> sobel_boundary_loss(torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 5, 5)) > 0  # the image's edge is one
@@ -78,9 +78,8 @@ def sobel_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
     def magnitude(image: Tensor) -> Tensor:
         return (F.conv2d(image, kernels, padding=1).square().sum(1, keepdim=True) + 1e-8).sqrt()
 
-    usable = 1 - F.max_pool2d(1 - valid, 3, stride=1, padding=1)  # with no ignored pixel among its neighbours
-    difference = (magnitude(torch.sigmoid(logits) * valid) - magnitude(target)).square() * usable
-    return difference.sum() / usable.sum().clamp(min=1)
+    difference = (magnitude(torch.sigmoid(logits) * valid) - magnitude(target)).square() * valid
+    return difference.sum() / valid.sum().clamp(min=1)
 
 
 def boundary_loss(logits: Tensor, distance_map: Tensor) -> Tensor:
@@ -107,23 +106,23 @@ def boundary_loss(logits: Tensor, distance_map: Tensor) -> Tensor:
 
 def signed_distance(target: Tensor) -> Tensor:
     """φ of `boundary_loss` for binary targets (N, 1, H, W): outside an object the distance to it in pixels, inside
-    −(the distance to the background − 1); 0 everywhere where a target has no object, and at ignored pixels."""
+    −(the distance to the background − 1); 0 everywhere where a target has no object or no background, and at ignored
+    pixels, which are neither."""
     maps = []
     for mask in target.detach().cpu().numpy().reshape(-1, *target.shape[-2:]):
-        inside = mask == 1
         phi = np.zeros(mask.shape)
-        if inside.any():
-            outward = ndimage.distance_transform_edt(~inside)
-            # With nothing outside, the transform has nothing to measure to.
-            inward = np.zeros(mask.shape) if inside.all() else ndimage.distance_transform_edt(inside)
-            phi = outward - np.maximum(inward - 1, 0)
-        maps.append(np.where(mask == IGNORE, 0, phi))
+        if (mask == 1).any() and (mask == 0).any():
+            outward = ndimage.distance_transform_edt(mask != 1)
+            inward = ndimage.distance_transform_edt(mask != 0)
+            phi = np.select([mask == 1, mask == 0], [1 - inward, outward], 0)
+        maps.append(phi)
     return torch.from_numpy(np.stack(maps)).to(target.device, torch.float32).view(target.shape)
 
 
 def distance_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """`boundary_loss` with the distance map of a binary target (N, 1, H, W)."""
-    return boundary_loss(logits, signed_distance(target))
+    """`boundary_loss` with the distance map of a binary target (N, 1, H, W), over the pixels that are not ignored."""
+    counted = (target != IGNORE).sum().clamp(min=1)
+    return boundary_loss(logits, signed_distance(target)) * (target.numel() / counted)
 
 
 LOSSES = {
@@ -145,8 +144,10 @@ def weighted_sum(weights: Mapping[str, float], boundary_growth: float = 0.0) -> 
             Kervadec et al. do with 0.01: in epoch e (from 1) it counts α = min(1, growth · e), the others 1 − α.
 
     Raises:
-        ValueError: an unknown name, a negative weight, or none above 0.
+        ValueError: an unknown name, a negative weight, none above 0, or growth without the loss that is to grow.
     """
+    if boundary_growth and not weights.get("boundary"):
+        raise ValueError(f"expected a weight for boundary, which is to grow by {boundary_growth}; got {dict(weights)}")
     unknown = weights.keys() - LOSSES.keys()
     if unknown or not all(weight >= 0 for weight in weights.values()) or not any(weights.values()):
         raise ValueError(

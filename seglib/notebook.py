@@ -39,7 +39,7 @@ def setup() -> str:
 
 
 def data_folder() -> str | None:
-    """The folder with real data that a notebook uses; None, the embedded data, where SEGLIB_NOTEBOOK_DATA is not set."""
+    """The folder with real data for a notebook: None, the embedded data, unless SEGLIB_NOTEBOOK_DATA names one."""
     return os.environ.get("SEGLIB_NOTEBOOK_DATA") or None
 
 

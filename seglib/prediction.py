@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import glob
 import sys
 import zipfile
 import zlib
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from . import weights
-from .config import Brush, Row
+from .config import Brush, Row, Shapes
 from .data.common import to_tensor
 from .experiment import make_model
 from .files import write_mask
@@ -54,13 +53,11 @@ def predict_files(
     if needed and not Path(hints).is_dir():
         raise ValueError(f"expected a folder of hints, got {hints}")
     network = make_model(row)  # before the weights are looked for: a classical baseline has neither
-    models, size = [], row.data.resize
+    ensemble = []
     for path in weight_files or weights.shipped_weights(row.report, row.name):
-        models.append(copy.deepcopy(network))
-        weights.load(models[-1], path)
-        if size is not None:  # a network is used at the size that it was trained at, whatever the scale
-            trained = weights.metadata(path).get("size", str(size))
-            size = None if trained == "None" else int(trained)
+        model = copy.deepcopy(network)
+        weights.load(model, path)
+        ensemble.append((model, trained_size(row, path)))
     failed, written = [], {}
     for path in map(Path, images):
         try:
@@ -68,11 +65,8 @@ def predict_files(
                 if stem in written:
                     raise ValueError(f"its mask would replace that of {written[stem]}")
                 written[stem] = path
-                if needed:
-                    config = row.data.model_copy(update={"longest": size})
-                    found = refine(models, image, read_hint(Path(hints), stem), config)
-                else:
-                    found = probability(models, image, size)
+                hint = read_hint(Path(hints), stem) if needed else None
+                found = np.mean([_probability(row, model, size, image, hint) for model, size in ensemble], axis=0)
                 write_mask(Path(out) / f"{stem}.png", found >= 0.5)
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
             failed.append(str(path))
@@ -80,18 +74,33 @@ def predict_files(
     return failed
 
 
+def trained_size(row: Row, path: str | Path) -> int | None:
+    """The size that a weights file says its network sees pictures at, else the row's; None: their own."""
+    if isinstance(row.data, Shapes):
+        return None
+    said = weights.metadata(path).get("size", str(row.data.resize))
+    return None if said == "None" else int(said)
+
+
+def _probability(row: Row, model: nn.Module, size: int | None, image: np.ndarray, hint: np.ndarray | None):
+    if hint is None:
+        return probability([model], image, size)
+    return refine([model], image, hint, row.data.model_copy(update={"longest": size}))
+
+
 def read_hint(folder: Path, stem: str) -> np.ndarray:
-    """The hint for an image from the one picture in a folder that has its stem: int8 (H, W), 1 where it is above 127.
+    """The hint for an image from the picture in a folder that has its stem: int8 (H, W), 1 where it is above 127.
 
     Raises:
         ValueError: there is none, or it cannot be read.
     """
-    for path in sorted(folder.glob(f"{glob.escape(stem)}.*")):
+    candidates = sorted(path for path in folder.iterdir() if path.stem == stem)
+    for path in candidates:
         picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if picture is None:
-            raise ValueError(f"{path} is not a readable image")
-        return (picture > 127).astype(np.int8)
-    raise ValueError(f"no hint {stem}.png in {folder}")
+        if picture is not None:
+            return (picture > 127).astype(np.int8)
+    found = f"; {candidates[0]} is not a readable image" if candidates else ""
+    raise ValueError(f"no hint {stem}.png in {folder}{found}")
 
 
 def probability(models: Sequence[nn.Module], image: np.ndarray, size: int | None = None) -> np.ndarray:

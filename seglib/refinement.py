@@ -29,7 +29,8 @@ def channels(image: np.ndarray, hint: np.ndarray, rgb: bool = False) -> Tensor:
         Sobel gradient divided by its maximum (0 where the image is of one colour).
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    magnitude = cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3))
+    across, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3)
+    magnitude = np.sqrt(across**2 + down**2)  # cv2.magnitude rounds differently from call to call
     magnitude /= magnitude.max() or 1
     colours = list(image.astype(np.float32).transpose(2, 0, 1) / 255) if rgb else [grey]
     return torch.from_numpy(np.stack([hint.astype(np.float32), *colours, magnitude]))
@@ -62,7 +63,7 @@ def resized(picture: np.ndarray, scale: float, nearest: bool = False) -> np.ndar
         return picture
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     size = tuple(max(1, round(length * scale)) for length in picture.shape[1::-1])
-    return cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST if nearest else smooth)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST_EXACT if nearest else smooth)
 
 
 def refine(models: Sequence[nn.Module], image: np.ndarray, hint: np.ndarray, config: Brush) -> np.ndarray:
@@ -128,7 +129,7 @@ class BrushDataset(EpochDataset):
                 size = hint[window(hint)].shape if config.view == "object" else entry.size
                 factor = scale_to(size, config)
                 self.objects.append(entry)
-                self.sizes.append(tuple(round(length * factor) for length in size))
+                self.sizes.append(tuple(max(1, round(length * factor)) for length in size))
         if not self.objects:
             raise ValueError(f"expected an object that is large enough for a hint, got none among {len(objects)}")
         self.names = [f"{entry.path.stem}_{entry.annotation_id}" for entry in self.objects]

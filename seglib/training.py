@@ -407,7 +407,7 @@ class SimilarSizes(Sampler):
     """A random order of images in which those of a batch have much the same shape; another in every epoch.
 
     All are shuffled, cut into pools of 20 batches, sorted by shape within each pool, and cut into batches, whose order
-    is shuffled. So which images meet in a batch changes, but a batch is hardly padded.
+    is shuffled. So a batch is hardly padded, and as far as shapes allow other images meet in every epoch.
 
     Args:
         sizes: (H, W) of each image.
@@ -430,8 +430,9 @@ class SimilarSizes(Sampler):
         pools = [sorted(order[i : i + pool], key=lambda item: self.sizes[item]) for i in range(0, len(order), pool)]
         order = [item for pool in pools for item in pool]
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        # The last one may be smaller, and stays the last: the loader counts off batches of the full size.
-        for i in [*rng.permutation(len(batches) - 1).tolist(), len(batches) - 1]:
+        # A smaller one stays the last: the loader counts off batches of the full size.
+        full = len(order) // self.batch_size
+        for i in [*rng.permutation(full).tolist(), *range(full, len(batches))]:
             yield from batches[i]
 
 

@@ -267,9 +267,9 @@ FROM_PICTURE = [grabcut, random_walk]
 PAINTED = {"inside": (230, 200, 70), "outside": (50, 70, 130)}
 
 
-def disc(height, width, radius, x=0.5):
+def disc(height, width, radius):
     rows, columns = np.mgrid[:height, :width]
-    return (np.hypot(rows - height // 2, columns - int(width * x)) <= radius).astype(np.int8)
+    return (np.hypot(rows - height // 2, columns - width // 2) <= radius).astype(np.int8)
 
 
 def test_the_methods_that_need_a_hint():
@@ -314,28 +314,28 @@ def test_farther_than_the_reach_from_the_hint_is_background(method):
     for reach, options in ((5, {}), (3, {"reach": 0.03}), (15, {"reach": 0.15})):
         found = method(picture, hint, **options)
         assert not found[distance > 10 + reach + 1].any()
-        assert found[distance < min(10 + reach - 1, 19)].all()
+        assert found[hint > 0].all()
+        if reach > 10:  # all of the disc is near enough
+            assert overlap(found, truth) > 0.95
 
 
 @pytest.mark.parametrize("method", FROM_PICTURE)
 @pytest.mark.parametrize("dtype", [np.int8, np.int64])
 def test_what_the_hint_forbids_is_left_out(method, dtype):
-    """A bridge to a second object of the same colours, and a stroke across the object itself."""
-    truth = disc(60, 90, 18, x=0.4)
-    both = truth | disc(60, 90, 12, x=0.75)
-    picture = colour(both, **PAINTED, sigma=2)
-    hint = disc(60, 90, 15, x=0.4).astype(dtype)
-    free = method(picture, hint, reach=0.2)
-    assert free[:, 60:].any()
-    hint[:, 55:57] = -1
+    """Strokes down and across a bar that is all found without them."""
+    truth, hint = np.zeros((60, 90), dtype), np.zeros((60, 90), dtype)
+    truth[20:40, 15:60] = 1
+    hint[23:37, 18:42] = 1
+    picture = colour(truth, **PAINTED, sigma=2)
+    assert overlap(method(picture, hint, reach=0.2), truth) > 0.95
+    hint[:, 50:53] = -1
     hint[28:31] = -1
     found = method(picture, hint, reach=0.2)
     assert not found[hint < 0].any()
     assert found[hint > 0].all()
-    assert overlap(found[:, :55], truth[:, :55] * (hint[:, :55] >= 0)) > 0.95
+    assert overlap(found[:, :50], truth[:, :50] * (hint[:, :50] >= 0)) > 0.7  # near a stroke, it is a guess
 
 
-@pytest.mark.xfail(strict=True, reason="random_walk halves a large hint by every other pixel, so that thin strokes go")
 def test_a_thin_stroke_forbids_in_a_large_picture_too():
     truth, hint = disc(331, 402, 100), disc(331, 402, 92)
     hint[165] = -1  # an odd row
@@ -356,16 +356,17 @@ def test_without_two_sides_to_learn_from_the_hint_stays(method):
 
 @pytest.mark.parametrize("method", FROM_PICTURE)
 def test_a_hint_gives_the_same_mask_every_time(method):
-    truth, hint = disc(40, 56, 14), disc(40, 56, 12)
-    picture = colour(truth, (150, 130, 110), (110, 120, 130), sigma=40)
-    found = []
-    for seed in (0, 1, 1234):  # whatever random numbers were drawn before
-        cv2.setRNGSeed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        found.append(method(picture, hint))
-    assert not np.array_equal(found[0], hint > 0)
-    assert np.array_equal(found[0], found[1])
-    assert np.array_equal(found[0], found[2])
+    """In pictures of noise, where colour models have nothing to hold on to but the clusters that they start from."""
+    hint = disc(40, 56, 12)
+    for picture in np.random.default_rng(0).integers(0, 256, (8, 40, 56, 3), np.uint8):
+        found = []
+        for seed in (0, 1, 1234):  # whatever random numbers were drawn before
+            cv2.setRNGSeed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            found.append(method(picture, hint))
+        assert not np.array_equal(found[0], hint > 0)
+        assert np.array_equal(found[0], found[1])
+        assert np.array_equal(found[0], found[2])
 
 
 @pytest.mark.parametrize("method", FROM_PICTURE)

@@ -1,4 +1,7 @@
-"""Masks for image files: their sizes and values, ensembles, and what cannot be read."""
+"""Masks for image files: their sizes and values, ensembles, hints, and what cannot be read."""
+
+import re
+from itertools import product
 
 import cv2
 import numpy as np
@@ -11,7 +14,8 @@ from seglib import weights
 from seglib.__main__ import main
 from seglib.config import load_row
 from seglib.experiment import make_model
-from seglib.prediction import predict_files, probability, read_images
+from seglib.prediction import predict_files, probability, read_hint, read_images
+from seglib.refinement import refine, window
 from seglib.weights import WeightsError
 
 SIZES = {"wide": (13, 37), "high": (41, 9), "dot": (1, 1)}
@@ -325,6 +329,250 @@ def test_the_folds_weights_are_an_ensemble(face_row, tmp_path, monkeypatch):
     assert np.array_equal(found[clear], 255 * (expected >= 0.5)[clear])
     for model in models:
         assert not np.array_equal(found, 255 * (probability([model], image, 64) >= 0.5))
+
+
+# --- hints: a row whose networks refine what a user drew ---
+
+BRUSH = {"wide": (60, 92), "high": (96, 54)}
+
+
+@pytest.fixture(scope="module")
+def brush_row():
+    return load_row("neural_segmentello", "tiny16-32_bce-dice", overrides={"data.longest": 64})
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """Two colour pictures, and a folder with a hint for each: a rectangle."""
+    (tmp_path / "hints").mkdir()
+    paths = []
+    for seed, (name, size) in enumerate(BRUSH.items()):
+        paths.append(tmp_path / f"{name}.png")
+        cv2.imwrite(str(paths[-1]), colour(*size, seed))
+        cv2.imwrite(str(tmp_path / "hints" / f"{name}.png"), 255 * rectangle(*size).astype(np.uint8))
+    return paths
+
+
+def rectangle(height, width):
+    mask = np.zeros((height, width), bool)
+    mask[height // 4 : height // 2, width // 3 : -width // 4] = True
+    return mask
+
+
+def echo(row):
+    """A network that says what the hint says: it adds it to a logit of −½."""
+    model = network(row, bias=-0.5)
+    assert model.refine
+    return model
+
+
+@pytest.fixture(scope="module")
+def echo_row():
+    changes = {"data.longest": None, "model.widths": [8]}
+    return load_row("neural_segmentello", "res16-32_bce-dice", overrides=changes)
+
+
+def test_hints_become_masks_of_their_pictures_sizes(brush_row, drawn, tmp_path):
+    model = network(brush_row, 1)
+    path = save(model, tmp_path / "model.safetensors")
+    assert predict_files(brush_row, drawn, tmp_path / "masks", [path], tmp_path / "hints") == []
+    assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == ["high.png", "wide.png"]
+    for image in drawn:
+        mask = grey(tmp_path / "masks" / image.name)
+        assert mask.shape == BRUSH[image.stem]
+        assert mask.dtype == np.uint8
+        hint = rectangle(*BRUSH[image.stem]).astype(np.int8)
+        photo = cv2.imread(str(image), cv2.IMREAD_COLOR_RGB)
+        expected = refine([model], photo, hint, brush_row.data)
+        clear = np.abs(expected - 0.5) > 1e-4
+        assert np.array_equal(mask[clear], 255 * (expected >= 0.5)[clear])
+
+
+def test_each_picture_has_its_own_hint(echo_row, drawn, tmp_path):
+    path = save(echo(echo_row), tmp_path / "model.safetensors")
+    assert predict_files(echo_row, drawn[::-1], tmp_path / "masks", [path], str(tmp_path / "hints")) == []
+    for image in drawn:
+        assert np.array_equal(grey(tmp_path / "masks" / image.name), 255 * rectangle(*BRUSH[image.stem]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [*product(["black and white", "faint", "colour"], ["png", "jpg", "bmp", "PNG"]), ("deep", "png")],
+)
+def test_a_hint_is_foreground_above_127(tmp_path, kind, suffix):
+    mask = rectangle(40, 64)
+    picture = {
+        "black and white": np.where(mask, 255, 0).astype(np.uint8),
+        "faint": np.where(mask, *((150, 100) if suffix == "jpg" else (128, 127))).astype(np.uint8),
+        "colour": np.dstack([np.where(mask, 255, 0)] * 3).astype(np.uint8),
+        "deep": np.where(mask, 0x8000, 0x7FFF).astype(np.uint16),
+    }[kind]
+    path = tmp_path / f"hint.{suffix}"
+    path.write_bytes(cv2.imencode(f".{suffix.lower()}", picture)[1])
+    found = read_hint(tmp_path, "hint")
+    assert found.dtype == np.int8
+    assert set(np.unique(found)) == {0, 1}
+    if suffix != "jpg":
+        assert np.array_equal(found > 0, mask)
+    assert np.mean((found > 0) == mask) > 0.97
+
+
+@pytest.mark.parametrize("stem", ["a[1]", "a*", "photo of 5.10.", "ä ?"])
+def test_any_name_may_have_a_hint(tmp_path, stem):
+    cv2.imwrite(str(tmp_path / "a1.png"), np.zeros((4, 6), np.uint8))
+    encoded = cv2.imencode(".png", np.full((4, 6), 255, np.uint8))[1]
+    (tmp_path / f"{stem}.png").write_bytes(encoded)
+    assert read_hint(tmp_path, stem).all()
+
+
+def test_a_stem_with_a_dot_is_another_stem(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((4, 6), 255, np.uint8))
+    cv2.imwrite(str(tmp_path / "1.b.png"), np.zeros((4, 6), np.uint8))
+    assert not read_hint(tmp_path, "1.b").any()
+    assert read_hint(tmp_path, "1").all()
+
+
+def test_another_stem_s_hint_is_no_hint(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.b.png"), np.zeros((4, 6), np.uint8))
+    with pytest.raises(ValueError, match=r"no hint 1\.png"):
+        read_hint(tmp_path, "1")
+
+
+def test_the_arrays_of_an_npz_have_hints_of_their_names(echo_row, tmp_path):
+    (tmp_path / "hints").mkdir()
+    stack = np.stack([colour(30, 44, seed) for seed in range(2)])
+    np.savez(tmp_path / "set.npz", images=stack)
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / f"hints/set_0000{i}.png"), 255 * np.roll(rectangle(30, 44), i).astype(np.uint8))
+    path = save(echo(echo_row), tmp_path / "model.safetensors")
+    assert predict_files(echo_row, [tmp_path / "set.npz"], tmp_path / "masks", [path], tmp_path / "hints") == []
+    for i in range(2):
+        assert np.array_equal(grey(tmp_path / f"masks/set_0000{i}.png"), 255 * np.roll(rectangle(30, 44), i))
+
+
+def test_networks_that_refine_are_an_ensemble(brush_row, drawn, tmp_path):
+    models = [network(brush_row, bias=float(np.log(p / (1 - p)))) for p in (0.9, 0.6, 0.005)]
+    paths = [save(model, tmp_path / f"{i}.safetensors") for i, model in enumerate(models)]
+    predict_files(brush_row, drawn[:1], tmp_path / "masks", paths, tmp_path / "hints")
+    assert (grey(tmp_path / "masks" / "wide.png") == 255).all()
+
+
+BAD_HINTS = {
+    "missing": (None, r"no hint high\.png in "),
+    "text": (b"no picture", "high.png is not a readable image"),
+    "empty": (b"", "high.png is not a readable image"),
+    "of another size": ((54, 96), r"expected a hint of the image's size \(96, 54\), got \(54, 96\)"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_HINTS)
+def test_a_bad_hint_fails_its_image_alone(drawn, tmp_path, capsys, kind):
+    content, message = BAD_HINTS[kind]
+    path = tmp_path / "hints" / "high.png"
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        cv2.imwrite(str(path), np.zeros(content, np.uint8))
+    row = load_row("neural_segmentello", "tiny16-32_bce-dice")
+    good = save(network(row), tmp_path / "model.safetensors")
+    command = ["predict", "neural_segmentello", row.name, *map(str, drawn[::-1]), "--out", str(tmp_path / "masks")]
+    command += ["--weights", str(good), "--hints", str(tmp_path / "hints")]
+    assert main(command) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"{drawn[1]}: ")
+    assert re.search(message, said[0])
+    assert said[0].endswith("; skipped")
+    assert [p.name for p in (tmp_path / "masks").iterdir()] == ["wide.png"]
+    assert grey(tmp_path / "masks" / "wide.png").shape == BRUSH["wide"]
+
+
+def test_the_command_with_good_hints(drawn, tmp_path, capsys):
+    row = load_row("neural_segmentello", "tiny16-32_bce-dice")
+    good = save(network(row), tmp_path / "model.safetensors")
+    command = ["predict", "neural_segmentello", row.name, *map(str, drawn), "--out", str(tmp_path / "masks")]
+    assert main([*command, "--weights", str(good), "--hints", str(tmp_path / "hints")]) == 0
+    assert capsys.readouterr().err == ""
+    assert {p.name: grey(p).shape for p in (tmp_path / "masks").iterdir()} == {
+        f"{name}.png": size for name, size in BRUSH.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("report", "name", "hints", "message"),
+    [
+        ("denoising", "report", "hints", "denoising takes no hints, got "),
+        ("face_masks", "model-2", "hints", "face_masks takes no hints, got "),
+        ("neural_segmentello", "tiny16-32_bce-dice", None, "takes a folder of hints (--hints), got none"),
+        ("neural_segmentello", "tiny16-32_bce-dice", "nowhere", "expected a folder of hints, got "),
+        ("neural_segmentello", "tiny16-32_bce-dice", "wide.png", "expected a folder of hints, got "),
+        ("neural_segmentello", "hint", "hints", "classical baseline"),
+    ],
+)
+def test_hints_too_many_or_too_few_stop_before_anything_is_written(
+    drawn, tmp_path, capsys, report, name, hints, message
+):
+    row = load_row(report, name)
+    path = tmp_path / "model.safetensors"
+    if row.model:
+        save(make_model(row), path)
+    command = ["predict", report, name, *map(str, drawn), "--out", str(tmp_path / "masks"), "--weights", str(path)]
+    assert main(command + (["--hints", str(tmp_path / hints)] if hints else [])) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("seglib predict: ")
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.parametrize(
+    ("longest", "trained", "seen"),
+    [
+        (64, {}, (42, 64)),  # weights that say nothing: the row's own size
+        (64, {"size": "64"}, (42, 64)),
+        (64, {"size": "32"}, (21, 32)),
+        (64, {"size": "None"}, (60, 92)),  # as at full scale, at the photograph's own size
+        (64, {"size": "500"}, (60, 92)),
+        (
+            None,
+            {"size": "32"},
+            (21, 32),
+        ),
+    ],
+)
+def test_photographs_are_seen_at_the_size_that_the_weights_were_trained_at(
+    drawn, tmp_path, monkeypatch, longest, trained, seen
+):
+    row = load_row("neural_segmentello", "tiny16-32_bce-dice", overrides={"data.longest": longest})
+    weights.save(network(row), tmp_path / "model.safetensors", trained)
+    shapes = []
+    monkeypatch.setattr("seglib.refinement.predict", lambda model, batch: shapes.append(batch.shape) or batch[:, :1])
+    arguments = (tmp_path / "masks", [tmp_path / "model.safetensors"], tmp_path / "hints")
+    assert predict_files(row, drawn[:1], *arguments) == []
+    assert shapes == [(1, 3, *seen)]
+    assert grey(tmp_path / "masks" / "wide.png").shape == BRUSH["wide"]
+
+
+def test_the_object_view_is_used_where_the_row_has_it(drawn, tmp_path, monkeypatch):
+    row = load_row("neural_segmentello", "object-view", overrides={"data.longest": None})
+    path = save(network(row), tmp_path / "model.safetensors")
+    shapes = []
+    monkeypatch.setattr("seglib.refinement.predict", lambda model, batch: shapes.append(batch.shape) or batch[:, :1])
+    assert predict_files(row, drawn[:1], tmp_path / "masks", [path], tmp_path / "hints") == []
+    hint = rectangle(*BRUSH["wide"])
+    assert shapes == [(1, 3, *hint[window(hint)].shape)]
+    assert np.array_equal(grey(tmp_path / "masks" / "wide.png"), 255 * hint)
+
+
+def test_a_network_for_colours_sees_them(drawn, tmp_path, monkeypatch):
+    row = load_row("neural_segmentello", "rgb", overrides={"data.longest": None})
+    path = save(network(row), tmp_path / "model.safetensors")
+    batches = []
+    monkeypatch.setattr("seglib.refinement.predict", lambda model, batch: batches.append(batch) or batch[:, :1])
+    assert predict_files(row, drawn[:1], tmp_path / "masks", [path], tmp_path / "hints") == []
+    photo = cv2.imread(str(drawn[0]), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_allclose(batches[0][0, 1:4], photo.transpose(2, 0, 1) / 255, atol=1e-6)
 
 
 # --- the command ---

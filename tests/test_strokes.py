@@ -74,11 +74,12 @@ def test_a_rough_mask_is_the_mask_or_less_but_for_filled_corners(mask, seed, sca
         assert distance_transform_edt(~mask)[hint > 0].max() <= 14.2 * scale + 1.5
 
 
-@settings(max_examples=60, deadline=None)
-@given(mask=masks(most=300, softness=(12, 25, 40), shares=(0.3, 0.9)), seed=SEEDS)
-def test_a_rough_mask_seldom_grows(mask, seed):
-    hint = coarse_mask(mask, rng(seed)) > 0
-    assert (hint & ~mask).sum() <= 0.03 * mask.sum() + 60
+def test_a_rough_mask_hardly_grows():
+    grown = []
+    for seed in range(30):
+        mask = smooth(seed, 240, 330, 30, 0.4)
+        grown.append(((coarse_mask(mask, rng(seed)) > 0) & ~mask).sum() / mask.sum())
+    assert 0 < np.mean(grown) < 0.02
 
 
 def test_another_seed_bites_elsewhere():
@@ -260,7 +261,7 @@ def test_a_correction_touches_only_the_largest_wrong_area(both, seed, scale, dra
     ]
     assert fitting
     if not drawn:
-        assert set(np.unique(new)) in ({0, sign} for sign in (*fitting,)) or (new == fitting[0]).all()
+        assert set(np.unique(new)) - {0} in [{sign} for sign in fitting]
 
 
 @pytest.mark.parametrize("missed", [True, False])
@@ -309,19 +310,21 @@ def test_a_few_obeyed_corrections_leave_little_to_correct():
 @settings(max_examples=100, deadline=None)
 @given(both=pairs(), count=st.integers(0, 5), seed=SEEDS, scale=SCALES)
 def test_random_corrections_only_add_and_are_true(both, count, seed, scale):
+    """Whatever was said before, right or wrong."""
     truth, drawn = both
-    hint = (drawn & truth).astype(np.int8)
+    hint = (drawn * rng(seed).choice([-1, 1], truth.shape)).astype(np.int8)
     before = hint.copy()
     new = random_corrections(hint, truth, count, rng(seed), scale)
     assert np.array_equal(hint, before)
     assert new.dtype == np.int8
     assert set(np.unique(new)) <= {-1, 0, 1}
-    assert np.array_equal(new[hint != 0], hint[hint != 0])
-    assert truth[new > 0].all()
-    assert not truth[new < 0].any()
-    if (new < 0).any():
+    added = np.where(hint == 0, new, 0)
+    assert np.array_equal(new - added, hint)
+    assert truth[added > 0].all()
+    assert not truth[added < 0].any()
+    if (added < 0).any():
         near = distance_transform_cdt(~truth, "chessboard")
-        assert near[new < 0].max() <= max(1, round(60 * scale))
+        assert near[added < 0].max() <= max(1, round(60 * scale))
     if count == 0:
         assert np.array_equal(new, hint)
     assert np.array_equal(new, random_corrections(hint, truth, count, rng(seed), scale))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,13 +52,20 @@ class Object:
     segmentation: list | dict = field(repr=False)
 
     def mask(self) -> np.ndarray:
-        """The object's pixels, bool (H, W); where polygons overlap, their union."""
+        """The object's pixels, bool (H, W); where polygons overlap, their union.
+
+        Raises:
+            DataError: the annotation is no outline.
+        """
         segmentation = self.segmentation
-        if isinstance(segmentation, list):
-            segmentation = rle.merge(rle.frPyObjects(segmentation, *self.size))
-        elif isinstance(segmentation["counts"], list):
-            segmentation = rle.frPyObjects(segmentation, *self.size)
-        return rle.decode(segmentation).astype(bool)
+        try:
+            if isinstance(segmentation, list):
+                segmentation = rle.merge(rle.frPyObjects(segmentation, *self.size))
+            elif isinstance(segmentation["counts"], list):
+                segmentation = rle.frPyObjects(segmentation, *self.size)
+            return rle.decode(segmentation).astype(bool)
+        except Exception as error:  # pycocotools raises that very class
+            raise DataError(f"annotation {self.annotation_id}: expected polygons or run lengths: {error}") from None
 
     def image(self) -> np.ndarray:
         """The photograph, uint8 RGB (H, W, 3).
@@ -118,7 +124,7 @@ def read_coco(images: str | Path, annotations: str | Path) -> list[Object]:
                 )
                 for annotation in mine
             ]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, AssertionError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{annotations}: expected instances in COCO's format, got {error!r}") from None
     if missing:
         warnings.warn(f"{len(missing)} images are not in {images} and left out: {', '.join(missing[:5])}", stacklevel=2)

@@ -99,7 +99,8 @@ def random_corrections(
 ) -> np.ndarray:
     """A hint with `count` more strokes, as corrections to a prediction that is not known yet would be.
 
-    Each says 1 on a part of the object that the hint leaves out, or −1 beside the object, within 60 px of it.
+    Each says 1 on a part of the object that the hint leaves out, or −1 beside the object, at most 60 px away from it
+    along rows and columns.
 
     Args and returns as for `correction`.
     """

@@ -1,0 +1,765 @@
+"""From a photograph and a hint to a mask: what networks see, what comes back, and the rows that do it."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+import platformdirs
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as rle
+from scipy import ndimage
+from torch import nn
+
+from seglib import baselines, experiment, metrics
+from seglib.config import Brush, ConfigError, load_row
+from seglib.data import coco
+from seglib.data.coco import Object, largest, read_coco
+from seglib.data.common import EpochDataset
+from seglib.data.scenes import describe
+from seglib.refinement import BrushDataset, channels, refine, resized, scale_to, window
+
+REAL = os.environ.get("SEGLIB_DATA")
+LUMA = (0.299, 0.587, 0.114)  # OpenCV's weights of red, green and blue
+
+
+@pytest.fixture(autouse=True)
+def without_real_data(monkeypatch):
+    monkeypatch.delenv("SEGLIB_DATA", raising=False)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def brush(longest=None, **changes):
+    return Brush(longest=longest, scenes=2, scene_size=64, training=9, validation=1, **changes)
+
+
+def disc(height, width, y, x, radius):
+    yy, xx = np.mgrid[:height, :width]
+    return (yy - y) ** 2 + (xx - x) ** 2 <= radius**2
+
+
+def blob(seed, height, width, softness=14, share=0.4):
+    """A large shape without symmetry."""
+    hills = ndimage.gaussian_filter(rng(seed).standard_normal((height, width)), softness, mode="reflect")
+    return hills > np.quantile(hills, 1 - share)
+
+
+def colour(height, width, seed=0):
+    """A smooth RGB picture (H, W, 3)."""
+    small = rng(seed).integers(0, 256, (5, 4, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+# --- what a network sees ---
+
+
+@pytest.mark.parametrize("size", [(5, 9), (17, 8), (1, 7), (1, 1)])
+@pytest.mark.parametrize("rgb", [False, True])
+def test_channels_by_hand(size, rgb):
+    image = rng(1).integers(0, 256, (*size, 3), np.uint8)
+    hint = rng(2).integers(-1, 2, size).astype(np.int8)
+    found = channels(image, hint, rgb)
+    assert found.dtype == torch.float32
+    assert found.shape == (5 if rgb else 3, *size)
+    grey = image @ np.array(LUMA) / 255
+    gradient = np.hypot(*(ndimage.sobel(grey, axis, mode="mirror") for axis in (0, 1)))
+    gradient /= gradient.max() or 1
+    colours = image.transpose(2, 0, 1) / 255 if rgb else grey[None]
+    np.testing.assert_array_equal(found[0], hint)
+    np.testing.assert_allclose(found[1:-1], colours, atol=1e-6 if rgb else 1 / 255)
+    np.testing.assert_allclose(found[-1], gradient, atol=0.03)  # the grey values are rounded to whole ones
+    assert found[-1].max() == (1 if gradient.any() else 0)
+
+
+def test_the_gradient_is_that_of_the_grey_channel():
+    found = channels(rng(1).integers(0, 256, (13, 21, 3), np.uint8), np.zeros((13, 21), np.int8)).numpy()
+    gradient = np.hypot(*(ndimage.sobel(found[1].astype(float), axis, mode="mirror") for axis in (0, 1)))
+    np.testing.assert_allclose(found[2], gradient / gradient.max(), atol=1e-5)
+
+
+def test_the_same_picture_has_the_same_channels_bit_for_bit():
+    image, hint, kept = colour(96, 130), np.zeros((96, 130), np.int8), []
+    first = channels(image, hint)
+    for size in range(300):
+        kept.append(np.zeros(7 * size + 1))  # moves what is allocated next
+        assert torch.equal(channels(image.copy(), hint), first)
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+@pytest.mark.parametrize("value", [0, 1, 77, 255])
+def test_an_image_of_one_colour_has_no_gradient(value, rgb):
+    found = channels(np.full((6, 11, 3), value, np.uint8), np.ones((6, 11), np.int8), rgb)
+    assert not found[-1].any()
+    np.testing.assert_allclose(found[1:-1], value / 255, atol=1e-6)
+    assert (found[0] == 1).all()
+
+
+def test_red_is_red():
+    image = np.zeros((3, 4, 3), np.uint8)
+    image[..., 0] = 255
+    grey, colourful = (channels(image, np.zeros((3, 4), np.int8), rgb) for rgb in (False, True))
+    np.testing.assert_allclose(grey[1], LUMA[0], atol=1 / 255)
+    assert (colourful[1] == 1).all()
+    assert not colourful[2:4].any()
+
+
+# --- the part that a hint is about ---
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    count=st.integers(1, 4),
+    seed=st.integers(0, 2**31),
+    margin=st.floats(0, 2),
+)
+def test_the_window_holds_the_hint_and_grows_with_the_margin(size, count, seed, margin):
+    hint = np.where(rng(seed).random(size) < 0.2, -1, 0).astype(np.int8)
+    for _ in range(count):
+        hint[rng(seed).integers(size[0]), rng(seed + 1).integers(size[1])] = 1
+    part = window(hint, margin)
+    assert (hint[part] > 0).sum() == (hint > 0).sum()
+    rows, columns = (np.arange(length)[one] for length, one in zip(size, part))
+    assert len(rows) == part[0].indices(size[0])[1] - part[0].start  # a start that is no negative number
+    assert part[0].start >= 0
+    assert part[1].start >= 0
+    wider = window(hint, margin + 0.5)
+    for one, length, inner in zip(wider, size, (rows, columns)):
+        outer = np.arange(length)[one]
+        assert outer[0] <= inner[0]
+        assert outer[-1] >= inner[-1]
+    only = np.minimum(hint, 0) + (hint > 0)
+    assert window(only, margin) == part
+    assert window(np.maximum(hint, 0), margin) == part  # what is background does not count
+
+
+def test_the_window_by_hand():
+    hint = np.zeros((100, 200), np.int8)
+    hint[40:60, 80:120] = 1
+    hint[0, 0] = -1
+    # A margin of 21: a quarter of 40, and a twentieth of √(100² + 200²) = 223.6.
+    assert window(hint, 0) == (slice(40, 60), slice(80, 120))
+    assert window(hint) == (slice(19, 81), slice(59, 141))
+    assert window(hint, 0.5) == (slice(29, 71), slice(69, 131))
+    assert hint[window(hint, 3)].shape == (100, 168)
+
+
+def test_a_hint_without_foreground_is_about_the_whole_photograph():
+    for hint in (np.zeros((30, 70), np.int8), np.full((30, 70), -1, np.int8)):
+        assert window(hint) == (slice(0, 30), slice(0, 70))
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "view", "expected"),
+    [
+        ((480, 640), None, "photograph", 1),
+        ((480, 640), None, "object", 1),
+        ((480, 640), 320, "photograph", 0.5),
+        ((640, 480), 320, "photograph", 0.5),
+        ((480, 640), 160, "object", 0.25),
+        ((100, 50), 100, "object", 1),
+        ((40, 80), 128, "photograph", 1),
+        ((40, 80), 128, "object", 1.6),
+        ((10, 20), 128, "object", 2),
+    ],
+)
+def test_views_are_shrunk_and_small_objects_enlarged(size, longest, view, expected):
+    assert scale_to(size, brush(longest, view=view)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.37, 1, 1.6])
+def test_resized_masks_keep_their_values(scale):
+    hint = rng(0).integers(-1, 2, (31, 57)).astype(np.int8)
+    found = resized(hint, scale, nearest=True)
+    assert found.shape == (round(31 * scale), round(57 * scale))
+    assert found.dtype == np.int8
+    assert set(np.unique(found)) <= {-1, 0, 1}
+    assert resized(colour(31, 57), scale).shape == (round(31 * scale), round(57 * scale), 3)
+    assert resized(hint, 0.001, nearest=True).shape == (1, 1)
+
+
+def centre(mask):
+    """Centre of gravity in pixels' widths from the picture's corner."""
+    return np.argwhere(mask).mean(0) + 0.5
+
+
+@pytest.mark.parametrize("scale", [0.2, 0.25, 0.4, 0.5])
+def test_reduced_masks_stay_where_the_picture_is(scale):
+    mask = disc(200, 300, 90, 160, 70)
+    picture = np.stack([255 * mask.astype(np.uint8)] * 3, axis=-1)
+    shrunk = resized(mask.astype(np.uint8), scale, nearest=True) > 0
+    smooth = np.array(ndimage.center_of_mass(resized(picture, scale)[..., 0].astype(float))) + 0.5
+    np.testing.assert_allclose(smooth, scale * centre(mask), atol=0.06)
+    # Of an even number of pixels none is the middle one: half a pixel of the larger picture remains.
+    np.testing.assert_allclose(centre(shrunk), scale * centre(mask), atol=0.06 + 0.5 * scale)
+
+
+def test_shrunk_pictures_are_averaged():
+    picture = rng(0).integers(0, 256, (20, 36, 3), np.uint8)
+    np.testing.assert_allclose(resized(picture, 0.5), picture.reshape(10, 2, 18, 2, 3).mean((1, 3)), atol=1)
+
+
+# --- refine ---
+
+
+class Stub(nn.Module):
+    """Logits from the hint channel, and the shapes that it was shown."""
+
+    def __init__(self, logits=lambda hint: 20 * hint - 10):
+        super().__init__()
+        self.unused, self.logits, self.shapes = nn.Parameter(torch.zeros(1)), logits, []
+
+    def forward(self, batch):
+        self.shapes.append(tuple(batch.shape))
+        return self.logits(batch[:, :1])
+
+
+@pytest.mark.parametrize("view", ["photograph", "object"])
+@pytest.mark.parametrize("rgb", [False, True])
+def test_a_network_that_repeats_the_hint_gives_the_hint(view, rgb):
+    hint = blob(1, 90, 140).astype(np.int8)
+    hint[:, :5] = -1
+    stub = Stub()
+    found = refine([stub], colour(90, 140), hint, brush(view=view, rgb=rgb))
+    assert found.shape == (90, 140)
+    assert found.dtype == np.float32
+    assert np.array_equal(found >= 0.5, hint > 0)
+    assert stub.shapes == [(1, 5 if rgb else 3, *hint[window(hint)].shape)] or view == "photograph"
+    np.testing.assert_allclose(found[hint > 0], 1, atol=1e-3)
+    assert found[hint <= 0].max() < 1e-3
+
+
+@pytest.mark.parametrize("longest", [64, 80, 100])
+@pytest.mark.parametrize("view", ["photograph", "object"])
+@pytest.mark.parametrize("size", [(180, 120), (90, 200)])
+def test_at_another_size_it_gives_much_the_same(view, longest, size):
+    hint = disc(*size, size[0] // 2, size[1] // 2, 30).astype(np.int8)
+    stub = Stub()
+    found = refine([stub], colour(*size), hint, brush(longest, view=view))
+    assert found.shape == size
+    assert metrics.iou(found >= 0.5, hint > 0) > 0.9
+    ((count, _, *seen),) = stub.shapes
+    assert count == 1
+    assert max(seen) == longest
+    part = hint[window(hint)].shape if view == "object" else size
+    assert seen[0] / seen[1] == pytest.approx(part[0] / part[1], rel=0.05)
+
+
+def test_small_objects_are_enlarged_at_most_twice():
+    hint = disc(120, 150, 40, 60, 6).astype(np.int8)
+    stub = Stub()
+    found = refine([stub], colour(120, 150), hint, brush(400, view="object"))
+    assert stub.shapes == [(1, 3, *(2 * length for length in hint[window(hint)].shape))]
+    assert metrics.iou(found >= 0.5, hint > 0) > 0.9
+    refine([stub], colour(120, 150), hint, brush(400))
+    assert stub.shapes[1] == (1, 3, 120, 150)
+
+
+def test_outside_the_view_there_is_nothing():
+    hint = disc(120, 200, 60, 40, 15).astype(np.int8)
+    everywhere = Stub(lambda hint: torch.zeros_like(hint) + 3)
+    inside = np.zeros((120, 200), bool)
+    inside[window(hint)] = True
+    assert 0 < inside.sum() < 0.5 * inside.size
+    for longest in (None, 40):
+        found = refine([everywhere], colour(120, 200), hint, brush(longest, view="object"))
+        assert not found[~inside].any()
+        np.testing.assert_allclose(found[inside], torch.sigmoid(torch.tensor(3.0)), atol=1e-6)
+        found = refine([everywhere], colour(120, 200), hint, brush(longest))
+        np.testing.assert_allclose(found, torch.sigmoid(torch.tensor(3.0)), atol=1e-6)
+    found = refine([everywhere], colour(120, 200), 0 * hint, brush(view="object"))
+    assert (found > 0.9).all()  # without a hint the view is the whole photograph
+
+
+def test_several_networks_average_their_probabilities():
+    hint = disc(50, 70, 20, 30, 12).astype(np.int8)
+    stubs = [Stub(lambda hint, p=p: torch.logit(torch.full_like(hint, p))) for p in (0.9, 0.6, 0.03)]
+    np.testing.assert_allclose(refine(stubs, colour(50, 70), hint, brush()), 0.51, atol=1e-6)
+    np.testing.assert_allclose(refine(stubs[::-1], colour(50, 70), hint, brush(32)), 0.51, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(70, 50), (49, 70), (50, 71), (1, 1)])
+def test_a_hint_of_another_size_is_refused(shape):
+    with pytest.raises(ValueError, match=rf"expected a hint of the image's size \(50, 70\), got \({shape[0]}, "):
+        refine([Stub()], colour(50, 70), np.ones(shape, np.int8), brush())
+
+
+def test_networks_see_what_they_were_trained_on():
+    """The input of an item is what `refine` shows for the same photograph and hint."""
+    for view, longest in (("photograph", None), ("object", None), ("object", 80)):
+        data = BrushDataset([OBJECT], brush(longest, view=view), scale=0.4)
+        seen = []
+        stub = Stub()
+        stub.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0][0]))
+        image, hint, _ = data.at_own_size(0)
+        refine([stub], image, hint, data.config)
+        assert close(seen[0], data[0][0])
+
+
+# --- the data set ---
+
+
+def write_object(folder, number, mask, image=None, seed=0):
+    """A photograph on disk, and an object in it."""
+    path = Path(folder) / f"{number:03d}.png"
+    image = colour(*mask.shape, seed) if image is None else image
+    cv2.imwrite(str(path), image[..., ::-1])
+    encoded = rle.encode(np.asfortranarray(mask, np.uint8))
+    segmentation = {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}
+    return Object(path, number, 10 * number, "cup", mask.shape, float(mask.sum()), 0, 1, segmentation)
+
+
+SIZES = [(96, 130), (140, 90), (75, 76), (60, 144)]
+MASKS = [disc(*SIZES[0], 50, 60, 30), blob(2, *SIZES[1]), disc(*SIZES[2], 60, 20, 28), blob(3, *SIZES[3])]
+OBJECT = None  # the first of them, for those who need only one
+
+
+@pytest.fixture(scope="module", autouse=True)
+def objects(tmp_path_factory):
+    global OBJECT
+    folder = tmp_path_factory.mktemp("objects")
+    found = [write_object(folder, i + 1, mask, seed=i) for i, mask in enumerate(MASKS)]
+    OBJECT = found[0]
+    return found
+
+
+def close(one, other):
+    return one.shape == other.shape and torch.allclose(one, other, atol=1e-6, rtol=0)
+
+
+def same(items, others):
+    return all(close(a, b) for item, other in zip(items, others) for a, b in zip(item, other))
+
+
+def changed(items, others):
+    """Whether each input differs from the other's."""
+    return [not close(item[0], other[0]) for item, other in zip(items, others)]
+
+
+CONFIGS = {
+    "rough": {},
+    "reduced": {"longest": 64},
+    "object": {"view": "object"},
+    "object, reduced": {"view": "object", "longest": 56, "rgb": True},
+    "interactive": {"hints": ["coarse", "brush"], "corrections": 3, "view": "object", "longest": 64},
+}
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_items_depend_on_seed_epoch_and_index_alone(objects, name, fresh, augment):
+    def make(seed=3):
+        pipeline = coco.photograph_augmentation() if augment else None
+        return BrushDataset(objects, brush(**CONFIGS[name]), augment=pipeline, seed=seed, fresh=fresh, scale=0.25)
+
+    data, again = make(), make()
+    assert len(data) == 4
+    first = [data[i] for i in range(4)]
+    assert same(first, [again[i] for i in reversed(range(4))][::-1])
+    np.random.seed(1)  # noqa: NPY002 — the global state must not matter
+    assert same(first, [data[i] for i in range(4)])
+    data.set_epoch(1)
+    assert changed(first, [data[i] for i in range(4)]) == [fresh or augment] * 4
+    data.set_epoch(0)
+    assert same(first, [data[i] for i in range(4)])
+    other = make(seed=4)
+    assert all(changed(first, [other[i] for i in range(4)]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_sizes_are_those_of_the_items(objects, name):
+    data = BrushDataset(objects, brush(**CONFIGS[name]), seed=1, scale=0.25)
+    assert len(data.sizes) == len(data)
+    for i, size in enumerate(data.sizes):
+        image, mask = data[i]
+        assert tuple(image.shape) == (5 if CONFIGS[name].get("rgb") else 3, *size)
+        assert tuple(mask.shape) == (1, *size)
+    if longest := CONFIGS[name].get("longest"):
+        assert all(max(size) <= longest for size in data.sizes)
+
+
+def test_sizes_of_a_very_long_photograph_are_those_of_the_item(tmp_path):
+    mask = np.zeros((3, 400), bool)
+    mask[:, 50:350] = True
+    data = BrushDataset([write_object(tmp_path, 1, mask)], brush(64, hints=["brush"]))
+    assert [tuple(data[0][1].shape[1:])] == data.sizes
+
+
+def test_items_are_as_documented(objects):
+    data = BrushDataset(objects, brush(hints=["brush"], corrections=3), scale=0.25)
+    for image, mask in (data[i] for i in range(4)):
+        assert image.dtype == mask.dtype == torch.float32
+        assert set(mask.unique().tolist()) == {0, 1}
+        assert set(image[0].unique().tolist()) <= {-1, 0, 1}
+        assert image[1:].min() >= 0
+        assert image[1:].max() <= 1
+    assert data.names == [f"00{i}_{10 * i}" for i in range(1, 5)]
+
+
+def test_a_whole_photograph_comes_with_the_object_s_mask(objects):
+    data = BrushDataset(objects, brush(), scale=0.25)
+    for i, entry in enumerate(objects):
+        image, mask = data[i]
+        assert np.array_equal(mask[0] == 1, entry.mask())
+        assert np.array_equal(mask[0] == 1, MASKS[i])
+        assert close(image, channels(entry.image(), image[0].numpy()))
+        assert (image[0] > 0).any()
+    assert all(map(np.array_equal, data.masks, MASKS))
+    assert all(map(np.array_equal, data.masks, MASKS))  # they can be asked for twice
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_at_their_own_size(objects, name):
+    data = BrushDataset(objects, brush(**CONFIGS[name]), seed=5, scale=0.25)
+    for i, entry in enumerate(objects):
+        image, hint, mask = data.at_own_size(i)
+        assert np.array_equal(image, entry.image())
+        assert np.array_equal(mask, MASKS[i])
+        assert mask.dtype == bool
+        assert hint.dtype == np.int8
+        assert hint.shape == mask.shape
+        assert (hint > 0).any()
+        if data.config.longest is None:
+            part = hint[window(hint)] if data.config.view == "object" else hint
+            assert np.array_equal(data[i][0][0], part)
+
+
+def test_the_object_view_shows_the_object(objects):
+    whole, near = (BrushDataset(objects, brush(view=view), scale=0.25) for view in ("photograph", "object"))
+    for i in range(4):
+        part = window(whole[i][0][0].numpy())
+        assert torch.equal(near[i][1], whole[i][1][:, *part])
+        assert torch.equal(near[i][0][:2], whole[i][0][:2, *part])
+
+
+def test_fresh_views_differ_in_their_margin(objects):
+    data = BrushDataset(objects[:1], brush(view="object"), fresh=True, scale=0.25)
+    shapes = set()
+    for epoch in range(12):
+        data.set_epoch(epoch)
+        image, mask = data[0]
+        assert image.shape[1:] == mask.shape[1:]
+        shapes.add(tuple(mask.shape))
+    assert len(shapes) > 6
+
+
+def test_reduced_photographs_have_hints_of_their_size(objects):
+    """Strokes shrink with the photograph: the share of the picture that a hint covers stays much the same."""
+    shares = {}
+    for longest in (None, 72):
+        found = []
+        for seed in range(25):
+            data = BrushDataset(objects[:1], brush(longest), seed=seed, scale=0.4)
+            found.append((data[0][0][0] > 0).float().mean() / data[0][1].mean())
+        shares[longest] = np.mean(found)
+    assert 0.5 < shares[None] < 0.95
+    assert shares[72] == pytest.approx(shares[None], abs=0.05)
+
+
+def test_hints_are_of_the_kinds_that_are_asked_for(objects):
+    many = [objects[0]] * 1
+    kinds = {}
+    for hints in (["coarse"], ["brush"], ["coarse", "brush"]):
+        data = [BrushDataset(many, brush(hints=hints), seed=seed, scale=0.25) for seed in range(30)]
+        kinds[tuple(hints)] = [metrics.iou(one[0][0][0].numpy() > 0, MASKS[0]) for one in data]
+    assert min(kinds["coarse",]) > max(0.5, np.median(kinds["brush",]))
+    assert np.std(kinds["coarse", "brush"]) > np.std(kinds["coarse",])
+    corrected = [BrushDataset(many, brush(corrections=4), seed=seed, scale=0.25)[0][0][0] for seed in range(30)]
+    negative = np.mean([(hint < 0).any().item() for hint in corrected])
+    assert 0.3 < negative < 0.95
+    for hint in corrected:
+        assert not MASKS[0][(hint < 0).numpy()].any()
+
+
+def test_objects_that_are_too_small_are_left_out(objects, tmp_path):
+    tiny = write_object(tmp_path, 9, disc(60, 90, 30, 40, 3))
+    with_tiny = [tiny, *objects[:2], tiny]
+    data = BrushDataset(with_tiny, brush(), scale=0.25)
+    assert data.objects == objects[:2]
+    assert data.names == ["001_10", "002_20"]
+    assert len(data) == len(data.sizes) == len(list(data.masks)) == 2
+    assert len(BrushDataset(with_tiny, brush(hints=["brush"]), scale=0.25)) == 4  # a stroke finds room
+
+
+def test_without_any_hint_there_is_no_data_set(tmp_path):
+    tiny = write_object(tmp_path, 9, disc(60, 90, 30, 40, 3))
+    for few in ([tiny, tiny], []):
+        with pytest.raises(ValueError, match=f"expected an object that is large enough .* got none among {len(few)}"):
+            BrushDataset(few, brush())
+
+
+# --- augmentation ---
+
+
+def disagreement(image, mask, slack=2):
+    """How many pixels of an augmented picture of a mask are on the wrong side, those near its outline left out."""
+    grey = image.astype(float).mean(-1)
+    found = grey > (grey.min() + grey.max()) / 2
+    near = ndimage.binary_dilation(mask, iterations=slack) & ~ndimage.binary_erosion(
+        mask, iterations=slack, border_value=1
+    )
+    return ((found != mask) & ~near).sum(), near.mean()
+
+
+@pytest.mark.parametrize("name", coco.AUGMENTATIONS)
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(40, 110), st.integers(40, 110)),
+    shape=st.integers(0, 2**31),
+    seed=st.integers(0, 2**31),
+)
+def test_every_augmentation_moves_image_and_mask_together(name, size, shape, seed):
+    """With the mask for an image, the two must still agree afterwards."""
+    mask = blob(shape, *size, softness=9).astype(np.uint8)
+    data = EpochDataset(coco.AUGMENTATIONS[name](), seed)
+    image, moved = data.augmented(np.stack([255 * mask] * 3, axis=-1), mask, index=0)
+    assert image.shape == (*size, 3)
+    assert moved.shape == size
+    assert image.dtype == moved.dtype == np.uint8
+    assert set(np.unique(moved)) <= {0, 1}
+    if 0 < moved.mean() < 1:
+        wrong, near = disagreement(image, moved == 1)
+        assert wrong <= 0.002 * mask.size  # a tip may be lost where it is thinner than a pixel
+        assert near < 0.9
+
+
+def test_the_agreement_test_finds_a_picture_that_moves_alone():
+    found = 0
+    for seed in range(20):
+        mask = blob(seed, 80, 110, softness=9).astype(np.uint8)
+        pipeline = coco.photograph_augmentation()
+        pipeline.set_random_state(rng(seed), random.Random(seed))
+        found += disagreement(pipeline(image=np.stack([255 * mask] * 3, axis=-1))["image"], mask == 1)[0] > 0
+    assert found > 12
+
+
+@pytest.mark.parametrize("view", ["photograph", "object"])
+def test_items_of_augmented_photographs_agree(tmp_path, view):
+    entries = [
+        write_object(tmp_path, i + 1, mask, image=np.stack([255 * mask.astype(np.uint8)] * 3, axis=-1))
+        for i, mask in enumerate(MASKS)
+    ]
+    data = BrushDataset(
+        entries, brush(view=view, rgb=True), augment=coco.photograph_augmentation(), seed=2, fresh=True, scale=0.25
+    )
+    seen = set()
+    for epoch in range(6):
+        data.set_epoch(epoch)
+        for i in range(4):
+            image, mask = (one.numpy() for one in data[i])
+            seen.add(mask.tobytes())
+            assert disagreement(image[1:4].transpose(1, 2, 0), mask[0] == 1)[0] == 0
+            drawn = image[0] > 0  # and the hint is about the object as it stands now
+            assert (drawn & (mask[0] == 0)).sum() <= 0.05 * max(1, drawn.sum()) + 5
+    assert len(seen) > 20
+
+
+def test_photographs_stay_upright():
+    """Mirrored from left to right, never from top to bottom, and turned by little."""
+    mask = np.zeros((90, 120), np.uint8)
+    mask[5:25, 10:40] = 1
+    corners = set()
+    data = EpochDataset(coco.photograph_augmentation(), 0)
+    for index in range(60):
+        _, moved = data.augmented(np.stack([255 * mask] * 3, axis=-1), mask, index)
+        y, x = ndimage.center_of_mass(moved)
+        assert y < 40
+        corners.add(bool(x > 60))
+    assert corners == {False, True}
+
+
+# --- rows ---
+
+SMALL = {"data.scenes": 12, "data.scene_size": 96, "data.longest": 64, "data.training": 9, "data.validation": 3}
+TINY = SMALL | {"training.epochs": 1, "training.precision": "float32"}
+NAMES = {"iou", "dice", "pixel_accuracy", "boundary_iou", "boundary_iou_1px", "hausdorff", "hausdorff_95"} | {
+    "hausdorff_all",
+    "hausdorff_infinite",
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Scenes are drawn once for all of these."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(platformdirs, "user_cache_path", lambda *names: folder.joinpath(*names))
+        patch.delenv("SEGLIB_DATA", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def outcome(cache, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return experiment.run("neural_segmentello", "tiny16-32_bce-dice", overrides=TINY, seed=1, out=folder / "results")
+
+
+def test_a_run_writes_all_metrics(outcome):
+    result = json.loads(outcome.path.read_text())
+    assert set(result["metrics"]) == NAMES | {"iou_logit_half"}
+    assert all(np.isfinite(value) for value in result["metrics"].values())
+    assert 0 < result["metrics"]["pixel_accuracy"] <= 1
+    assert result["parameters"] == 117_681
+    assert result["data"] == "embedded"
+    assert "generated scenes" in result["split"]
+    assert f"metrics over the {len(outcome.data[0].validation)} validation pairs" in result["split"]
+    truths = list(outcome.data[0].validation.masks)
+    assert result["foreground_share"] == pytest.approx(np.mean([mask.mean() for mask in truths]))
+
+
+def test_no_image_is_in_both_parts(outcome):
+    one, other = ({entry.image_id for entry in part.objects} for part in both_parts(outcome))
+    assert not one & other
+    assert len(one) + len(other) <= 12
+    assert len(other) == len(outcome.data[0].validation) <= 3  # the largest object of each
+    assert len(one) == len(outcome.data[0].train) <= 9
+
+
+def both_parts(outcome):
+    return outcome.data[0].train, outcome.data[0].validation
+
+
+def test_predictions_have_their_photographs_own_sizes(outcome):
+    folder = outcome.path.parents[2] / "runs/neural_segmentello" / outcome.path.stem / "predictions"
+    validation = outcome.data[0].validation
+    assert {path.stem for path in folder.iterdir()} == set(validation.names)
+    scores = []
+    for entry, name in zip(validation.objects, validation.names):
+        mask = cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == entry.size
+        assert max(mask.shape) > 64
+        assert set(np.unique(mask)) <= {0, 255}
+        scores.append(metrics.iou(mask == 255, entry.mask()))
+    assert np.mean(scores) == pytest.approx(outcome.result["metrics"]["iou"])
+
+
+def test_measured_are_the_masks_that_refine_gives(outcome):
+    """And a logit of 0.5 is a probability of 0.62."""
+    row = load_row("neural_segmentello", "tiny16-32_bce-dice", overrides=TINY)
+    validation = outcome.data[0].validation
+    at_half, stricter = [], []
+    for i in range(len(validation)):
+        image, hint, truth = validation.at_own_size(i)
+        probability = refine([outcome.model], image, hint, row.data)
+        at_half.append(metrics.iou(probability >= 0.5, truth))
+        stricter.append(metrics.iou(probability >= 0.62246, truth))
+    assert outcome.result["metrics"]["iou"] == pytest.approx(np.mean(at_half))
+    assert outcome.result["metrics"]["iou_logit_half"] == pytest.approx(np.mean(stricter))
+
+
+@pytest.mark.parametrize("name", ["hint", "grabcut", "random-walker"])
+def test_baselines_start_from_the_same_hints(outcome, name, tmp_path):
+    found = experiment.run("neural_segmentello", name, overrides=SMALL, seed=1, out=tmp_path / "results").result
+    assert set(found["metrics"]) == NAMES
+    assert found["parameters"] == 0
+    validation, scores = outcome.data[0].validation, []
+    for i in range(len(validation)):
+        image, hint, truth = validation.at_own_size(i)
+        scores.append(metrics.iou(baselines.FROM_HINT[name](image, hint), truth))
+    assert found["metrics"]["iou"] == pytest.approx(np.mean(scores))
+    assert 0.3 < found["metrics"]["iou"] < 1
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A folder laid out as COCO 2017, train and validation part: two discs in each photograph, one of them larger."""
+    folder = tmp_path_factory.mktemp("real") / "coco"
+    (folder / "annotations").mkdir(parents=True)
+    for part, first, count in (("train2017", 1, 12), ("val2017", 101, 8)):
+        (folder / part).mkdir()
+        images, annotations = [], []
+        for i in range(first, first + count):
+            size = (150, 260) if i % 2 else (170, 230)
+            cv2.imwrite(str(folder / part / f"{i:03d}.jpg"), colour(*size, seed=i))
+            images.append({"id": i, "file_name": f"{i:03d}.jpg", "height": size[0], "width": size[1]})
+            for k, (x, radius) in enumerate(((60, 45), (170, 50 + i % 7))):
+                about = describe(disc(*size, 75, x, radius))
+                annotations.append({"id": 2 * i + k, "image_id": i, "category_id": 1} | about)
+        content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "ball"}]}
+        (folder / "annotations" / f"instances_{part}.json").write_text(json.dumps(content))
+    return folder.parent
+
+
+BIG = {"data.training": 15, "data.validation": 5}
+
+
+def parts(row, folder, **changes):
+    found = load_row("neural_segmentello", row, overrides=SMALL | BIG | changes)
+    return experiment.make_data(found, seed=2, folder=folder)
+
+
+@pytest.mark.usefixtures("cache")
+def test_both_parts_of_coco_are_used_where_they_are(real):
+    data = parts("tiny16-32_bce-dice", real)
+    assert data.description.startswith("COCO, ")
+    used = {entry.path.parent.name for part in (data.train, data.validation) for entry in part.objects}
+    assert used == {"train2017", "val2017"}
+    assert data.train.scale == data.validation.scale == 1  # photographs of about 640×480
+    embedded = parts("tiny16-32_bce-dice", real, **{"data.real": False})
+    assert "generated scenes" in embedded.description
+    assert embedded.train.scale == embedded.validation.scale == 0.15
+
+
+def test_all_objects_or_the_largest(real):
+    one, every = parts("tiny16-32_bce-dice", real), parts("all-objects", real)
+    assert [entry.annotation_id for entry in largest(every.train.objects)] == [
+        entry.annotation_id for entry in one.train.objects
+    ]
+    assert len(one.train) == 15
+    assert len(every.train) > 25
+    assert every.validation.names == one.validation.names  # measured on the same
+
+
+def test_a_limit_leaves_out_images_and_the_validation_part_alone(real):
+    whole = parts("tiny16-32_bce-dice", real)
+    for limit in (1, 4):
+        some = parts("tiny16-32_bce-dice", real, **{"data.limit": limit})
+        assert len(some.train) == limit
+        assert set(some.train.names) < set(whole.train.names)
+        assert some.validation.names == whole.validation.names
+
+
+def test_whatever_it_is_trained_for_a_network_is_measured_on_rough_masks(real):
+    data = parts("interactive", real, **{"data.hints": ["coarse", "brush"]})
+    assert data.train.config.hints == ["coarse", "brush"]
+    assert data.train.config.corrections == 4
+    assert data.train.fresh
+    assert data.train.augment is not None
+    assert data.validation.config.hints == ["coarse"]
+    assert data.validation.config.corrections == 0
+    assert not data.validation.fresh
+    assert data.validation.augment is None
+    assert data.validation.config.view == data.train.config.view == "object"
+
+
+def test_a_folder_without_coco_is_told(tmp_path):
+    with pytest.raises(coco.DataError, match="expected train2017 or val2017"):
+        parts("tiny16-32_bce-dice", tmp_path)
+
+
+def test_a_baseline_has_no_network():
+    with pytest.raises(ConfigError, match="classical baseline"):
+        experiment.build_model("neural_segmentello", "hint")
+
+
+@pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")
+def test_real_photographs_at_their_own_size():
+    objects = largest([entry for source in coco.find_coco(REAL) for entry in read_coco(*source)])[:12]
+    for view in ("photograph", "object"):
+        data, scores = BrushDataset(objects, brush(192, view=view)), []
+        assert len(data) > 8
+        for i in range(len(data)):
+            image, hint, truth = data.at_own_size(i)
+            assert image.shape[:2] == hint.shape == truth.shape == data.objects[i].size
+            assert tuple(data[i][1].shape[1:]) == data.sizes[i]
+            scores.append(metrics.iou(refine([Stub()], image, hint, data.config) >= 0.5, hint > 0))
+        assert np.mean(scores) > 0.85

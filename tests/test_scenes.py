@@ -1,0 +1,420 @@
+"""Drawn scenes: the same for everyone, made once, and annotated as COCO's files are."""
+
+import json
+from collections import Counter
+
+import cv2
+import numpy as np
+import platformdirs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as rle
+from scipy.ndimage import binary_fill_holes, gaussian_filter, label
+
+from seglib.data import face_drawing, scenes, textures
+from seglib.data.coco import photographs, read_coco
+from seglib.data.scenes import CATEGORIES, MIN_AREA, describe, draw_scene, generated, write_scenes
+
+COUNT, LONGEST = 60, 96
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def encoded(annotation, height, width):
+    """An annotation's run lengths, as pycocotools has them."""
+    segmentation = annotation["segmentation"]
+    if isinstance(segmentation, list):
+        return rle.merge(rle.frPyObjects(segmentation, height, width))
+    return rle.frPyObjects(segmentation, height, width) if isinstance(segmentation["counts"], list) else segmentation
+
+
+def has_hole(mask):
+    return bool((binary_fill_holes(mask) & ~mask).any())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("scenes") / "sixty"
+    write_scenes(place, COUNT, LONGEST, seed=0)
+    return place
+
+
+@pytest.fixture(scope="module")
+def written(folder):
+    return json.loads((folder / "annotations" / "instances.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def decoded(written):
+    """Image id → its annotations, each with its mask."""
+    sizes = {image["id"]: (image["height"], image["width"]) for image in written["images"]}
+    found = {i: [] for i in sizes}
+    for annotation in written["annotations"]:
+        mask = rle.decode(encoded(annotation, *sizes[annotation["image_id"]])).astype(bool)
+        found[annotation["image_id"]].append((annotation, mask))
+    return found
+
+
+# --- the same for everyone ---
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_others(folder, tmp_path):
+    np.random.seed(3)  # noqa: NPY002 — the global state must not matter
+    write_scenes(tmp_path / "again", 4, LONGEST, seed=0)
+    write_scenes(str(tmp_path / "more"), 4, LONGEST, seed=0)
+    write_scenes(tmp_path / "other", 4, LONGEST, seed=1)
+    again = contents(tmp_path / "again")
+    assert again == contents(tmp_path / "more")
+    pictures = [name for name in again if name.endswith(".jpg")]
+    assert len({again[name] for name in pictures}) == 4
+    # A scene depends on the seed and its own number, not on how many there are.
+    assert [(folder / name).read_bytes() for name in pictures] == [again[name] for name in pictures]
+    other = contents(tmp_path / "other")
+    assert not {again[name] for name in pictures} & {other[name] for name in pictures}
+
+
+def test_a_scene_is_drawn_from_its_own_random_numbers():
+    (one, objects), (other, others) = (draw_scene(72, 96, rng(4)) for _ in range(2))
+    assert one.shape == (72, 96, 3)
+    assert one.dtype == np.uint8
+    assert np.array_equal(one, other)
+    assert [entry[0] for entry in objects] == [entry[0] for entry in others]
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(objects, others))
+    assert not np.array_equal(one, draw_scene(72, 96, rng(5))[0])
+
+
+# --- what is annotated ---
+
+
+def test_the_file_is_in_coco_s_format(folder, written):
+    assert {"images", "annotations", "categories", "licenses", "info"} <= written.keys()
+    assert [entry["name"] for entry in written["categories"]] == list(CATEGORIES)
+    for key, count in (("images", COUNT), ("categories", len(CATEGORIES)), ("annotations", None)):
+        numbers = [entry["id"] for entry in written[key]]
+        assert len(set(numbers)) == len(numbers) == (count or len(numbers))
+    assert {path.name for path in (folder / "images").iterdir()} == {image["file_name"] for image in written["images"]}
+    images = {image["id"] for image in written["images"]}
+    categories = {entry["id"] for entry in written["categories"]}
+    for annotation in written["annotations"]:
+        assert {"id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd"} == annotation.keys()
+        assert annotation["image_id"] in images
+        assert annotation["category_id"] in categories
+        assert annotation["iscrowd"] in (0, 1)
+
+
+def test_pictures_have_the_sizes_that_the_file_says_and_several_shapes(folder, written):
+    shapes = Counter()
+    for image in written["images"]:
+        size = image["height"], image["width"]
+        assert cv2.imread(str(folder / "images" / image["file_name"])).shape == (*size, 3)
+        assert 0.85 * LONGEST - 1 <= max(size) <= LONGEST
+        ratio = size[0] / size[1]
+        shapes[min(scenes.SHAPES, key=lambda shape: abs(shape[0] / shape[1] - ratio))] += 1
+    assert len(shapes) >= 4
+    assert shapes[3, 4] > COUNT / 4
+    assert len({(image["height"], image["width"]) for image in written["images"]}) > 15
+
+
+def test_masks_have_the_areas_and_boxes_of_their_annotations(decoded, written):
+    sizes = {image["id"]: (image["height"], image["width"]) for image in written["images"]}
+    for image, objects in decoded.items():
+        for annotation, mask in objects:
+            assert mask.shape == sizes[image]
+            assert annotation["area"] == mask.sum()
+            ys, xs = np.nonzero(mask)
+            assert annotation["bbox"] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+            assert isinstance(annotation["area"], float)
+
+
+def test_outlines_stay_in_the_picture(decoded):
+    for objects in decoded.values():
+        for annotation, mask in objects:
+            if isinstance(annotation["segmentation"], list):
+                for polygon in annotation["segmentation"]:
+                    assert len(polygon) >= 6
+                    points = np.reshape(polygon, (-1, 2))
+                    assert points.min() >= 0
+                    assert (points <= (mask.shape[1], mask.shape[0])).all()
+            else:
+                assert annotation["segmentation"]["size"] == list(mask.shape)
+
+
+def test_what_is_seen_of_one_object_is_not_seen_of_another(decoded):
+    for objects in decoded.values():
+        if objects:
+            assert np.sum([mask for _, mask in objects], axis=0).max() == 1
+
+
+def test_some_objects_hide_others(decoded):
+    """An object before another one touches it: many neighbours share an edge."""
+    touching = 0
+    for objects in decoded.values():
+        for i, (_, mask) in enumerate(objects):
+            grown = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+            touching += any((grown & other).any() for _, other in objects[i + 1 :])
+    assert touching > COUNT / 3
+
+
+def test_every_kind_of_annotation_occurs(decoded):
+    kinds = Counter()
+    for objects in decoded.values():
+        for annotation, mask in objects:
+            polygons = isinstance(annotation["segmentation"], list)
+            kinds["polygons" if polygons else "run lengths"] += 1
+            kinds["crowd"] += annotation["iscrowd"]
+            kinds["hole"] += not annotation["iscrowd"] and has_hole(mask)
+            kinds["two pieces"] += not annotation["iscrowd"] and label(mask)[1] > 1
+            assert not (polygons and (annotation["iscrowd"] or has_hole(mask)))
+    assert kinds["polygons"] > kinds["run lengths"] > 5
+    assert min(kinds[kind] for kind in ("crowd", "hole", "two pieces")) >= 2
+    assert kinds["crowd"] < COUNT / 4
+
+
+def test_every_category_occurs(written):
+    found = Counter(annotation["category_id"] for annotation in written["annotations"])
+    assert set(found) == set(range(1, len(CATEGORIES) + 1))
+    assert min(found.values()) > 5
+    assert scenes.OUTLINES.keys() == set(CATEGORIES)
+
+
+def test_scenes_have_several_objects_of_many_sizes(decoded):
+    assert np.mean([len(objects) for objects in decoded.values()]) > 2.5
+    shares = [mask.mean() for objects in decoded.values() for _, mask in objects]
+    assert np.quantile(shares, 0.1) < 0.015
+    assert np.quantile(shares, 0.9) > 0.05
+
+
+def test_objects_can_be_seen(folder):
+    """Along its outline a picture changes more than elsewhere, for most objects."""
+    contrast = []
+    for one in read_coco(folder / "images", folder / "annotations" / "instances.json"):
+        grey = cv2.cvtColor(one.image(), cv2.COLOR_RGB2GRAY).astype(np.float32)
+        slope = np.hypot(*np.gradient(grey))
+        mask = one.mask().astype(np.uint8)
+        edge = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+        contrast.append(slope[edge].mean() / max(1e-3, slope[~edge].mean()))
+    assert np.median(contrast) > 1.5
+    assert np.mean(np.array(contrast) > 1) > 0.75
+
+
+def test_only_what_is_large_enough_is_annotated(monkeypatch):
+    """Without the limit the same scenes have the same objects, and those that show less of themselves."""
+    small = 0
+    for seed in range(25):
+        kept = draw_scene(72, 96, rng(seed))[1]
+        with monkeypatch.context() as patch:
+            patch.setattr(scenes, "MIN_AREA", 0)
+            everything = draw_scene(72, 96, rng(seed))[1]
+        large = [entry for entry in everything if entry[1].sum() >= MIN_AREA * 72 * 96]
+        assert [entry[0] for entry in kept] == [entry[0] for entry in large]
+        assert all(np.array_equal(a[1], b[1]) for a, b in zip(kept, large))
+        small += len(everything) - len(large)
+    assert small > 0
+    assert MIN_AREA * 72 * 96 > 10
+
+
+def test_every_annotation_is_large_enough(decoded):
+    assert all(mask.mean() >= MIN_AREA for objects in decoded.values() for _, mask in objects)
+
+
+# --- describe ---
+
+
+@st.composite
+def masks(draw):
+    """bool (H, W) with at least one pixel: blobs and specks of all sizes, also at the edges."""
+    height, width = draw(st.integers(1, 50)), draw(st.integers(1, 50))
+    noise = np.random.default_rng(draw(st.integers(0, 2**31))).standard_normal((height, width))
+    hills = gaussian_filter(noise, draw(st.sampled_from([0, 0.6, 2, 5])), mode="reflect")
+    return hills >= np.quantile(hills, draw(st.floats(0, 0.99)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(mask=masks(), crowd=st.booleans())
+def test_a_description_is_that_of_the_mask(mask, crowd):
+    found = json.loads(json.dumps(describe(mask, crowd)))
+    assert np.array_equal(rle.decode(encoded(found, *mask.shape)), mask)
+    ys, xs = np.nonzero(mask)
+    assert found["area"] == mask.sum()
+    assert found["bbox"] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+    assert found["iscrowd"] == int(crowd)
+    if crowd or has_hole(mask):
+        assert found["segmentation"]["size"] == list(mask.shape)
+        assert isinstance(found["segmentation"]["counts"], str)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(20, 60), st.integers(20, 60)),
+    centres=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(4, 20)), min_size=1, max_size=4),
+)
+def test_simple_masks_are_polygons(size, centres):
+    """Discs, also cut off by the picture's edge."""
+    yy, xx = np.mgrid[: size[0], : size[1]]
+    mask = np.zeros(size, bool)
+    for y, x, radius in centres:
+        mask |= (yy - y * (size[0] - 1)) ** 2 + (xx - x * (size[1] - 1)) ** 2 <= radius**2
+    if has_hole(mask):
+        return
+    segmentation = describe(mask)["segmentation"]
+    assert isinstance(segmentation, list)
+    assert len(segmentation) == label(mask)[1]
+    assert np.array_equal(rle.decode(rle.merge(rle.frPyObjects(segmentation, *size))), mask)
+
+
+def test_a_mask_with_a_hole_is_run_lengths():
+    mask = np.zeros((30, 50), bool)
+    mask[5:25, 10:40] = True
+    assert isinstance(describe(mask)["segmentation"], list)
+    mask[12:15, 20:30] = False
+    assert isinstance(describe(mask)["segmentation"], dict)
+    mask[12:15, 20:] = False  # the hole becomes a bay
+    assert isinstance(describe(mask)["segmentation"], list)
+
+
+# --- made once ---
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *names: tmp_path.joinpath("cache", *names))
+    return tmp_path / "cache"
+
+
+def leftovers(cache):
+    """Everything below the cache that is no finished set of scenes."""
+    finished = [path.parent.parent for path in cache.rglob("instances.json")]
+    return [
+        path
+        for path in cache.rglob("*")
+        if not any(path == done or done in path.parents or path in done.parents for done in finished)
+    ]
+
+
+def test_scenes_are_made_once(cache, monkeypatch):
+    images, instances = generated(3, 64, seed=5)
+    assert images.is_dir()
+    assert cache in images.parents
+    objects = read_coco(images, instances)
+    assert {one.image_id for one in objects} == {1, 2, 3}
+    assert all(one.image().shape == (*one.size, 3) for one in objects)
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    with monkeypatch.context() as patch:
+        patch.setattr(scenes, "write_scenes", lambda *_: pytest.fail("drawn again"))
+        assert generated(3, 64, seed=5) == (images, instances)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+    assert not leftovers(cache)
+
+
+def test_other_scenes_are_other_files(cache):
+    places = {generated(*arguments)[0] for arguments in ((2, 64, 0), (3, 64, 0), (2, 80, 0), (2, 64, 1))}
+    assert len(places) == 4
+    assert {len(list(place.iterdir())) for place in places} == {2, 3}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        scenes,
+        textures,
+        face_drawing,
+    ],
+    ids=lambda module: module.__name__,
+)
+def test_what_another_version_draws_is_other_files(cache, monkeypatch, tmp_path, module):
+    first = generated(2, 64, seed=0)[0]
+    (tmp_path / "changed.py").write_text("another version")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "changed.py"))
+    assert generated(2, 64, seed=0)[0] != first
+
+
+def test_scenes_are_those_of_write_scenes(cache, tmp_path):
+    images, _ = generated(2, 64, seed=7)
+    write_scenes(tmp_path / "direct", 2, 64, seed=7)
+    assert contents(images.parent) == contents(tmp_path / "direct")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("interrupted"), KeyboardInterrupt()])
+def test_where_drawing_fails_nothing_half_stays(cache, monkeypatch, error):
+    calls = []
+
+    def breaks(*arguments):
+        if len(calls) == 2:
+            raise error
+        calls.append(arguments)
+        return draw_scene(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scenes, "draw_scene", breaks)
+        with pytest.raises(type(error)):
+            generated(4, 64, seed=0)
+    assert len(calls) == 2
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+    images, instances = generated(4, 64, seed=0)  # and the next attempt is whole
+    assert len(list(images.iterdir())) == 4
+    assert instances.is_file()
+    assert not leftovers(cache)
+
+
+def test_another_process_may_be_faster(cache, monkeypatch):
+    images, _ = generated(2, 64, seed=0)
+    expected, place = contents(images.parent), images.parent
+    aside = place.with_name("aside")
+    place.rename(aside)
+
+    def slowly(folder, *arguments):
+        write_scenes(folder, *arguments)
+        aside.rename(place)
+
+    monkeypatch.setattr(scenes, "write_scenes", slowly)
+    assert generated(2, 64, seed=0)[0] == images
+    assert contents(place) == expected
+    assert not leftovers(cache)
+
+
+def test_scenes_that_cannot_be_put_in_place_are_no_scenes(cache, monkeypatch):
+    def fails(path, target):
+        raise PermissionError(13, "Permission denied", str(target))
+
+    monkeypatch.setattr(type(cache), "rename", fails)
+    with pytest.raises(PermissionError):
+        generated(2, 64, seed=0)
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+# --- what surfaces are made of ---
+
+
+def test_no_test_photograph_is_a_texture():
+    tested = {one.path: one.image() for one in photographs()}
+    names = {"minduka": "minduka_present_blue_pack"}
+    used = {names.get(name, name) for name in textures.SURFACES}
+    assert not used & {path.stem.lower() for path in tested}
+    for name in textures.SURFACES:  # nor by another name
+        surface = np.round(textures.photograph(name) * 255).astype(np.uint8)
+        assert not any(surface.shape == photo.shape and np.array_equal(surface, photo) for photo in tested.values())
+
+
+def test_scenes_use_no_other_photographs(monkeypatch):
+    asked, original = set(), textures.photograph
+    monkeypatch.setattr(textures, "photograph", lambda name: asked.add(name) or original(name))
+    for seed in range(12):
+        draw_scene(48, 64, rng(seed))
+    assert asked == set(textures.SURFACES)
+
+
+@pytest.mark.parametrize("name", textures.SURFACES)
+def test_textures_are_colours_of_the_asked_size(name):
+    crop = textures.texture(rng(), 33, 47, [name])
+    assert crop.shape == (33, 47, 3)
+    assert crop.dtype == np.float32
+    assert 0 <= crop.min() < crop.max() <= 1
+    assert np.array_equal(crop, textures.texture(rng(), 33, 47, [name]))
+    assert not np.array_equal(crop, textures.texture(rng(1), 33, 47, [name]))
