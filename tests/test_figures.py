@@ -4,9 +4,12 @@ matplotlib.use("Agg")
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import pyplot as plt
 
 from seglib import figures
+from seglib.config import load_row
+from seglib.experiment import build_model
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +79,49 @@ def test_the_other_pictures_show_what_they_are_given():
     assert list(sweep.axes[0].lines[0].get_ydata()) == [0.9, 0.5]
     drawn = figures.reliability({"net": (np.array([0.1, 0.9]), np.array([0.2, 0.8]))}).axes[0]
     assert list(drawn.lines[1].get_ydata()) == [0.2, 0.8]
+
+
+def test_histograms_of_sizes_mark_mean_and_median():
+    widths, heights = np.array([100, 200, 900]), np.array([50, 60, 70])
+    drawn = figures.size_histograms({"before": (widths, heights), "after": (widths[:2], heights[:2])})
+    assert len(drawn.axes) == 4
+    first = drawn.axes[0]
+    assert [line.get_xdata()[0] for line in first.lines] == [400, 200]
+    assert [line.get_linestyle() for line in first.lines] == ["--", "-"]
+    assert [text.get_text() for text in first.get_legend().texts] == ["mean 400", "median 200"]
+    assert sum(patch.get_height() for patch in first.patches) == 3
+    assert drawn.axes[3].get_title() == "after: height"
+
+
+def test_outlines_lie_over_their_photographs():
+    image, mask = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
+    mask[5:15, 8:20] = True
+    drawn = figures.outlines([image] * 3, [[mask], [mask, ~mask], []], ["a", "b", "c"], columns=2)
+    assert len(drawn.axes) == 4
+    assert [axis.get_title() for axis in drawn.axes] == ["a", "b", "c", ""]
+    assert [len(axis.collections) for axis in drawn.axes] == [2, 4, 0, 0]  # a white line under each coloured one
+    (left, top), (right, bottom) = (
+        f(drawn.axes[0].collections[1].get_paths()[0].vertices, axis=0) for f in (np.min, np.max)
+    )
+    assert (left, top, right, bottom) == (7.5, 4.5, 19.5, 14.5)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("tiny16-32_bce-dice", set()),
+        ("res16-32_bce-dice", {"+ rough mask"}),
+        ("attn32-256_bce-dice-bound", {"× α"}),
+    ],
+)
+def test_a_network_is_drawn_from_what_happens_in_it(row, said):
+    model = build_model("neural_segmentello", row)
+    drawn = figures.network(model, torch.zeros(1, 3, 64, 96), "title")
+    texts = [text.get_text() for text in drawn.axes[0].texts]
+    widths = load_row("neural_segmentello", row).model.widths
+    stages = [f"{width}\n{96 >> level}×{64 >> level}" for level, width in enumerate(widths)]
+    assert sorted(text for text in texts if "\n" in text) == sorted([*stages, *stages[:-1], "1\n96×64"])
+    assert {text for text in texts if text and "\n" not in text} == said
+    assert texts.count("× α") == (len(widths) - 1 if "× α" in said else 0)
+    assert len(drawn.axes[0].patches) >= 2 * len(widths)
+    assert not model.encoder[0]._forward_hooks

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from seglib.data import coco
 from seglib.data.coco import Object, largest, read_coco
 from seglib.data.common import EpochDataset
 from seglib.data.scenes import describe
-from seglib.refinement import BrushDataset, channels, refine, resized, scale_to, window
+from seglib.refinement import BrushDataset, channels, interact, refine, resized, scale_to, strokes_to_reach, window
 
 REAL = os.environ.get("SEGLIB_DATA")
 LUMA = (0.299, 0.587, 0.114)  # OpenCV's weights of red, green and blue
@@ -763,3 +764,49 @@ def test_real_photographs_at_their_own_size():
             assert tuple(data[i][1].shape[1:]) == data.sizes[i]
             scores.append(metrics.iou(refine([Stub()], image, hint, data.config) >= 0.5, hint > 0))
         assert np.mean(scores) > 0.85
+
+
+# --- a user who corrects ---
+
+
+class Obedient(nn.Module):
+    """A network that believes every stroke and nothing else, or, at 0, takes all for the object."""
+
+    def __init__(self, unknown: float):
+        super().__init__()
+        self.unknown = nn.Parameter(torch.tensor(unknown))
+
+    def forward(self, batch):
+        hint = batch[:, :1]
+        return torch.where(hint == 0, self.unknown, 20 * hint)
+
+
+@pytest.mark.parametrize("unknown", [-9.0, 9.0])
+def test_a_user_draws_once_and_then_corrects_what_is_most_wrong(unknown):
+    truth = disc(60, 90, 28, 40, 19)
+    image = colour(60, 90)
+    steps = interact([Obedient(unknown)], image, truth, brush(None), 6, rng(3), 0.3)
+    assert len(steps) == 6
+    first, mask = steps[0]
+    assert (first >= 0).all()
+    assert not ((first > 0) & ~truth).any()
+    wrong = [(mask != truth).sum() for _, mask in steps]
+    assert all(after < before for before, after in pairwise(wrong))  # an obedient network gets better each time
+    for (before, _), (after, mask) in pairwise(steps):
+        new = (after != before) & (after != 0)
+        assert new.any()
+        assert (after[new] == (1 if unknown < 0 else -1)).all()
+        assert (mask[new] == truth[new]).all()
+
+
+def test_a_user_who_is_content_stops():
+    truth = np.ones((20, 30), bool)
+    steps = interact([Obedient(9.0)], colour(20, 30), truth, brush(None), 6, rng(0))
+    assert len(steps) == 1
+    assert steps[0][1].all()
+
+
+def test_how_many_strokes_it_takes():
+    assert strokes_to_reach([0.2, 0.8, 0.95, 0.7], 0.9) == 3
+    assert strokes_to_reach([0.9], 0.9) == 1
+    assert strokes_to_reach([0.1, 0.2], 0.9) == 3
