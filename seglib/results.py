@@ -28,7 +28,9 @@ LABELS = {
     "pixel_accuracy": "pixel accuracy",
     "bce": "BCE",
     "boundary_iou": "boundary IoU",
+    "boundary_iou_1px": "boundary IoU, 1 px",
     "hausdorff_95": "HD95",
+    "hausdorff_all": "Hausdorff, all pixels",
 }
 
 
