@@ -164,7 +164,7 @@ def test_the_neural_segmentello_rows_that_need_no_training():
         ("rgb", {"data.rgb", "model.in_channels"}),
         ("batch-8", {"training.batch_size", "training.learning_rate"}),
         ("fresh-strokes", {"data.fresh"}),
-        ("all-objects", {"data.objects"}),
+        ("all-objects", {"data.objects", "training.epochs"}),
         ("augmented", {"data.augment"}),
         ("object-view", {"data.view"}),
         ("images-50", {"data.limit"}),
