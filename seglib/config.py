@@ -263,10 +263,10 @@ def load_row(report: str, name: str, scale: Scale = "quick", overrides: typing.M
     content = _read(report)
     source = f"configs/{report}.yaml"
     if scale not in SCALES:
-        raise ConfigError(f"scale: expected {' or '.join(SCALES)}, got {scale!r}{_nearest(scale, SCALES)}")
+        raise ConfigError(f"scale: expected {' or '.join(SCALES)}, got {scale!r}{nearest(scale, SCALES)}")
     if name not in content["rows"]:
         raise ConfigError(
-            f"{source}: no row {name!r}{_nearest(name, content['rows'])}; it has {', '.join(content['rows'])}"
+            f"{source}: no row {name!r}{nearest(name, content['rows'])}; it has {', '.join(content['rows'])}"
         )
     place = f"{source}, row {name!r}"
     row = dict(_mapping(content["rows"][name], place))
@@ -275,7 +275,7 @@ def load_row(report: str, name: str, scale: Scale = "quick", overrides: typing.M
     scales = _mapping(content.get("scales"), f"{source}: scales")
     for key in scales:
         if key not in SCALES:
-            raise ConfigError(f"{source}: unknown key 'scales.{key}'{_nearest(key, SCALES)}")
+            raise ConfigError(f"{source}: unknown key 'scales.{key}'{nearest(key, SCALES)}")
     scale_values = _mapping(scales.get(scale), f"{source}: scales.{scale}")
     if "baseline" in row:  # a baseline has no network, nor a way to train it
         defaults, scale_values = ({k: v for k, v in layer.items() if k == "data"} for layer in (defaults, scale_values))
@@ -309,7 +309,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 def _read(report: str) -> dict:
     path = shipped("configs") / f"{report}.yaml"
     if not path.is_file():
-        raise ConfigError(f"no report {report!r}{_nearest(report, reports())}; there are {', '.join(reports())}")
+        raise ConfigError(f"no report {report!r}{nearest(report, reports())}; there are {', '.join(reports())}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -319,7 +319,7 @@ def _read(report: str) -> dict:
         raise ConfigError(f"configs/{report}.yaml: expected a mapping with the keys {', '.join(known)}")
     for key in content:
         if key not in known:
-            raise ConfigError(f"configs/{report}.yaml: unknown key {key!r}{_nearest(key, known)}")
+            raise ConfigError(f"configs/{report}.yaml: unknown key {key!r}{nearest(key, known)}")
     return content
 
 
@@ -362,7 +362,7 @@ def _explain(error: ValidationError, kind: type[Row], source: str) -> str:
         key = ".".join(map(str, path))
         if mistake["type"] == "extra_forbidden":
             known = _fields_at(kind, path[:-1]) + list(SCALES if len(path) == 1 else ())
-            lines.append(f"{source}: unknown key {key!r}{_nearest(str(path[-1]), known)}; known: {', '.join(known)}")
+            lines.append(f"{source}: unknown key {key!r}{nearest(str(path[-1]), known)}; known: {', '.join(known)}")
         else:
             lines.append(f"{source}: {key}: {mistake['msg']}, got {mistake['input']!r}")
     return "\n".join(lines)
@@ -378,6 +378,7 @@ def _fields_at(kind: type[Row], path: tuple) -> list[str]:
     return list(model.model_fields)
 
 
-def _nearest(word: str, known) -> str:
+def nearest(word: str, known) -> str:
+    """ ", did you mean 'report'?" for a word that is nearly one of those known, else nothing."""
     matches = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
     return f", did you mean {matches[0]!r}?" if matches else ""

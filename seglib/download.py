@@ -22,7 +22,7 @@ from typing import NamedTuple
 import requests
 from tqdm import tqdm
 
-from .config import _nearest
+from .config import nearest
 
 TRIES = 5  # connections in a row that bring nothing new, before a download is given up
 PAUSE = 1.0  # seconds before the next connection; twice as long after each that brought nothing new
@@ -91,7 +91,7 @@ def download(name: str, data: str | Path | None = None) -> Path:
         OSError: the folder cannot be written to, or has too little room (errno ENOSPC).
     """
     if name not in DATASETS:
-        raise DownloadError(f"no data set {name!r}{_nearest(name, DATASETS)}; there are {', '.join(DATASETS)}")
+        raise DownloadError(f"no data set {name!r}{nearest(name, DATASETS)}; there are {', '.join(DATASETS)}")
     data = data or os.environ.get("SEGLIB_DATA")
     if not data:
         raise DownloadError("expected a folder for the data, as --data DIR or in SEGLIB_DATA; got neither")
