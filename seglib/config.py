@@ -106,11 +106,14 @@ class Brush(Strict):
         training, validation: images in each part; with fewer at hand, all of them in that ratio.
         limit: keep only so many images, drawn at random, of the training part.
         objects: of each training image the largest one, or all that are large enough for a hint.
+        extra: what is added to the training part, from the folder of real data: "scribbles", the objects of the
+            scribble challenge.
         hints: what the user draws, one of these for each object at random.
         corrections: most strokes that a user adds, of either sign; their number is random.
         fresh: another hint in every epoch.
         view: the network sees the photograph, or the part of it that the hint is about.
         rgb: it sees colours and not the grey value.
+        likelihood: it also sees how likely each pixel's colour is the object's, by the hint.
     """
 
     longest: int | None = Field(ge=16)
@@ -121,11 +124,13 @@ class Brush(Strict):
     validation: int = Field(ge=1)
     limit: int | None = Field(None, ge=1)
     objects: Literal["largest", "all"] = "largest"
+    extra: list[Literal["scribbles"]] = []
     hints: list[Literal["coarse", "brush"]] = Field(["coarse"], min_length=1)
     corrections: int = Field(0, ge=0)
     fresh: bool = False
     view: Literal["photograph", "object"] = "photograph"
     rgb: bool = False
+    likelihood: bool = False
     augment: Literal["none", "photographs"] = "none"
 
     @property

@@ -21,7 +21,7 @@ from torch import nn
 
 from . import baselines, results, weights
 from .config import Baseline, Brush, ConfigError, FaceBaseline, Faces, HintBaseline, Row, Shapes, load_row
-from .data import coco, common, faces, scenes, shapes
+from .data import coco, common, faces, scenes, scribbles, shapes
 from .data.common import SegmentationDataset, channel_statistics, to_tensor
 from .files import write_mask, write_whole
 from .losses import weighted_sum
@@ -36,6 +36,7 @@ TUNING_IMAGES = 200  # of the training part, for the classical baselines: total 
 generated_faces = cache(faces.generate)  # rows with the same faces, and folds, need not draw them again
 USER_STROKES = 8  # that a simulated user draws on each validation object
 REAL_DATA = {Faces: "MFSD", Brush: "COCO"}
+EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles"}
 EXTRA_SEED, TEST_SEED = 1000, 2000  # added to the seed of generated faces that must not be those of the row's data
 
 
@@ -142,6 +143,9 @@ def _split_brush(row: Row, seed: int, folder) -> list[Splits]:
         ids = sorted({entry.image_id for entry in training})
         kept = set(np.random.default_rng(seed).permutation(ids)[: config.limit].tolist())
         training = [entry for entry in training if entry.image_id in kept]
+    if "scribbles" in config.extra and folder:
+        training += scribbles.objects(folder)
+        what += " and the scribble challenge"
     if config.objects == "largest":
         training = coco.largest(training)
     # Whatever a network is trained for, it is measured on the report's task: rough masks of the largest objects.
@@ -350,7 +354,7 @@ def data_source(row: Row, folder: str | Path | None) -> str:
     if isinstance(row.data, Shapes) or not folder:
         return "embedded"
     first = REAL_DATA[type(row.data)] if row.data.real else "embedded"
-    return f"{first}+MaskedFaceNet" if "masked-face-net" in getattr(row.data, "extra", ()) else first
+    return "+".join([first, *(EXTRA_DATA[name] for name in row.data.extra if name in EXTRA_DATA)])
 
 
 def fold_folder(outcome: Outcome, fold: int) -> Path:

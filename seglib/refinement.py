@@ -8,6 +8,7 @@ import albumentations as A
 import cv2
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from .config import Brush
@@ -17,15 +18,16 @@ from .data.common import EpochDataset
 from .training import predict
 
 
-def channels(image: np.ndarray, hint: np.ndarray, rgb: bool = False) -> Tensor:
+def channels(image: np.ndarray, hint: np.ndarray, rgb: bool = False, likelihood: bool = False) -> Tensor:
     """A network's input: hint, grey value and gradient magnitude, or with `rgb` hint, red, green, blue and gradient.
 
     Args:
         image: uint8 (H, W, 3).
         hint: (H, W) of −1, 0 and 1.
+        likelihood: `colour_likelihood` is a last channel.
 
     Returns:
-        float32 (3 or 5, H, W): the hint as it is, colours divided by 255, and the magnitude of the grey image's 3×3
+        float32 (3 to 6, H, W): the hint as it is, colours divided by 255, and the magnitude of the grey image's 3×3
         Sobel gradient divided by its maximum (0 where the image is of one colour).
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
@@ -33,7 +35,36 @@ def channels(image: np.ndarray, hint: np.ndarray, rgb: bool = False) -> Tensor:
     magnitude = np.sqrt(across**2 + down**2)  # cv2.magnitude rounds differently from call to call
     magnitude /= magnitude.max() or 1
     colours = list(image.astype(np.float32).transpose(2, 0, 1) / 255) if rgb else [grey]
-    return torch.from_numpy(np.stack([hint.astype(np.float32), *colours, magnitude]))
+    further = [colour_likelihood(image, hint)] if likelihood else []
+    return torch.from_numpy(np.stack([hint.astype(np.float32), *colours, magnitude, *further]))
+
+
+def colour_likelihood(image: np.ndarray, hint: np.ndarray, bins: int = 16, smooth: float = 1.0) -> np.ndarray:
+    """How likely each pixel's colour is the object's and not the background's, as the hint shows them.
+
+    By Bayes' rule with even odds, from the two histograms of Lab colours, smoothed: f / (f + b). The background is
+    what the hint calls so, or where it calls nothing so, all that it does not call the object.
+
+    Args:
+        image: uint8 (H, W, 3).
+        hint: (H, W) of −1, 0 and 1.
+        bins: of each of the three axes of colour.
+        smooth: σ of the Gaussian that smooths the histograms, in bins.
+
+    Returns:
+        float32 (H, W) from 0 to 1; ½ for a colour that neither has.
+    """
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.int64) * bins // 256
+    code = (lab[..., 0] * bins + lab[..., 1]) * bins + lab[..., 2]
+    inside, outside = hint > 0, hint < 0
+    if not outside.any():
+        outside = ~inside
+    found = []
+    for part in (inside, outside):
+        histogram = np.bincount(code[part], minlength=bins**3).reshape(bins, bins, bins) / max(1, part.sum())
+        found.append(gaussian_filter(histogram, smooth).ravel())
+    unknown = 1e-6
+    return ((found[0] + unknown) / (sum(found) + 2 * unknown)).astype(np.float32)[code]
 
 
 def window(hint: np.ndarray, margin: float = 1.0) -> tuple[slice, slice]:
@@ -86,7 +117,7 @@ def refine(models: Sequence[nn.Module], image: np.ndarray, hint: np.ndarray, con
     probability = np.zeros(hint.shape, np.float32)
     seen, view = image[part], hint[part]
     scale = scale_to(view.shape, config)
-    batch = channels(resized(seen, scale), resized(view, scale, nearest=True), config.rgb)[None]
+    batch = channels(resized(seen, scale), resized(view, scale, nearest=True), config.rgb, config.likelihood)[None]
     mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
     probability[part] = cv2.resize(mean, view.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return probability
@@ -165,7 +196,7 @@ class BrushDataset(EpochDataset):
             factor = scale_to(mask.shape, config)
             image = resized(image, factor)
             mask, hint = (resized(one, factor, nearest=True) for one in (mask, hint))
-        return channels(image, hint, config.rgb), torch.from_numpy(mask.astype(np.float32))[None]
+        return channels(image, hint, config.rgb, config.likelihood), torch.from_numpy(mask.astype(np.float32))[None]
 
     def at_own_size(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Photograph, hint and mask of an object as a user has them: uint8 (H, W, 3), int8 and bool (H, W)."""

@@ -136,7 +136,8 @@ def test_the_neural_segmentello_rows_of_the_issue(name):
     data = row.data
     assert (data.longest, data.resize, data.training, data.validation) == (None, None, 900, 100)
     assert (data.real, data.limit, data.objects, data.view) == (True, None, "largest", "photograph")
-    assert (data.hints, data.corrections, data.fresh, data.augment, data.rgb) == (["coarse"], 0, False, "none", False)
+    assert (data.hints, data.corrections, data.fresh, data.augment) == (["coarse"], 0, False, "none")
+    assert (data.rgb, data.likelihood, data.extra) == (False, False, [])
     quick = flat(load_row("neural_segmentello", name, "quick").recipe())
     differs = {key for key, value in flat(row.recipe()).items() if quick[key] != value}
     assert differs == {"scale", "data.longest", "data.scenes", "data.scene_size", "training.epochs"}
@@ -167,8 +168,14 @@ def test_the_neural_segmentello_rows_that_need_no_training():
         ("all-objects", {"data.objects", "training.epochs"}),
         ("augmented", {"data.augment"}),
         ("object-view", {"data.view"}),
-        ("images-50", {"data.limit"}),
-        ("images-150", {"data.limit"}),
+        ("images-50", {"data.limit", "training.epochs", "training.patience"}),
+        ("images-150", {"data.limit", "training.epochs", "training.patience"}),
+        ("likelihood", {"data.likelihood", "model.in_channels"}),
+        (
+            "muon",
+            {f"training.{key}" for key in ("optimizer", "schedule", "learning_rate", "batch_size")}
+            | {"training.monitor", "training.patience"},
+        ),
         (
             "kervadec",
             {"loss.bce", "loss.dice", "loss.sobel_boundary", "loss.boundary", "loss.boundary_growth"}
@@ -182,6 +189,15 @@ def test_a_neural_segmentello_ablation_changes_one_thing(name, changed):
             flat(load_row("neural_segmentello", row, scale).recipe()) for row in ("tiny16-128_bce-dice-bound", name)
         )
         assert {key for key in base if base[key] != row[key]} == changed
+
+
+def test_few_images_are_trained_on_for_as_many_steps():
+    for scale in SCALES:
+        base = load_row("neural_segmentello", "tiny16-128_bce-dice-bound", scale).training
+        for count in (50, 150):
+            row = load_row("neural_segmentello", f"images-{count}", scale)
+            assert row.data.limit == count
+            assert row.training.epochs * count == pytest.approx(354 * base.epochs, rel=0.03)
 
 
 def test_kervadec_s_loss_takes_over_by_a_hundredth_an_epoch():

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +24,17 @@ from seglib.data import coco
 from seglib.data.coco import Object, largest, read_coco
 from seglib.data.common import EpochDataset
 from seglib.data.scenes import describe
-from seglib.refinement import BrushDataset, channels, interact, refine, resized, scale_to, strokes_to_reach, window
+from seglib.refinement import (
+    BrushDataset,
+    channels,
+    colour_likelihood,
+    interact,
+    refine,
+    resized,
+    scale_to,
+    strokes_to_reach,
+    window,
+)
 
 REAL = os.environ.get("SEGLIB_DATA")
 LUMA = (0.299, 0.587, 0.114)  # OpenCV's weights of red, green and blue
@@ -110,6 +121,55 @@ def test_red_is_red():
     np.testing.assert_allclose(grey[1], LUMA[0], atol=1 / 255)
     assert (colourful[1] == 1).all()
     assert not colourful[2:4].any()
+
+
+def likelihood_by_hand(image, hint, bins):
+    """Bayes' rule, pixel by pixel: how many of the object's pixels, and of the background's, have its colour."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    cell = np.floor(lab / (256 / bins))
+    outside = hint < 0 if (hint < 0).any() else hint <= 0
+    found = np.full(hint.shape, 0.5)
+    for y, x in np.ndindex(hint.shape):
+        same = (cell == cell[y, x]).all(axis=2)
+        object_, ground = (same[part].mean() if part.any() else 0 for part in (hint > 0, outside))
+        if object_ + ground:
+            found[y, x] = object_ / (object_ + ground)
+    return found
+
+
+@pytest.mark.parametrize("values", [(0, 1), (-1, 1), (-1, 0, 1), (0,), (-1, 0)])
+def test_the_colour_likelihood_is_bayes_rule(values):
+    image = rng(3).integers(0, 256, (11, 17, 3), np.uint8) // 128 * 127
+    image[:, :9] = (120, 30, 40)
+    hint = rng(4).choice(values, (11, 17)).astype(np.int8)
+    found = colour_likelihood(image, hint, smooth=0)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, likelihood_by_hand(image, hint, 16), atol=2e-4)
+
+
+def test_the_colour_likelihood_spreads_to_colours_alike():
+    image = np.zeros((4, 30, 3), np.uint8)
+    image[:, :10], image[:, 10:20], image[:, 20:] = (200, 40, 40), (235, 60, 40), (20, 60, 200)
+    hint = np.zeros((4, 30), np.int8)
+    hint[:, :10], hint[:, 25:] = 1, -1
+    seen, alike, other = (colour_likelihood(image, hint)[0, x] for x in (0, 15, 22))
+    assert seen > 0.9
+    assert alike > 0.9
+    assert other < 0.1
+    assert colour_likelihood(image, hint, smooth=0)[0, 15] == pytest.approx(0.5)  # a colour that nobody pointed at
+    hint[:, 25:] = 0  # without a word about the background it is all the rest
+    found = colour_likelihood(image, hint)
+    assert found[0, 0] > 0.9
+    assert found[0, 15] < 0.2
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_the_colour_likelihood_is_the_last_channel(rgb):
+    image, hint = colour(20, 30), np.zeros((20, 30), np.int8)
+    hint[5:9, 7:20] = 1
+    without, found = channels(image, hint, rgb), channels(image, hint, rgb, likelihood=True)
+    assert torch.equal(found[:-1], without)
+    np.testing.assert_array_equal(found[-1], colour_likelihood(image, hint))
 
 
 # --- the part that a hint is about ---
@@ -727,6 +787,30 @@ def test_a_limit_leaves_out_images_and_the_validation_part_alone(real):
         assert len(some.train) == limit
         assert set(some.train.names) < set(whole.train.names)
         assert some.validation.names == whole.validation.names
+
+
+def test_further_photographs_are_for_training_alone(real, tmp_path):
+    with pytest.raises(coco.DataError, match="scribble challenge"):
+        parts("tiny16-32_bce-dice", real, **{"data.extra": ["scribbles"]})
+    folder = tmp_path / "both"
+    shutil.copytree(real, folder)
+    for part in ("images", "ground_truth"):
+        (folder / "scribbles/train" / part).mkdir(parents=True)
+    for name in ("2007_000001", "2007_000002"):
+        cv2.imwrite(str(folder / f"scribbles/train/images/{name}.jpg"), colour(150, 200))
+        truth = disc(150, 200, 75, 60, 50) | disc(150, 200, 75, 160, 30)
+        cv2.imwrite(str(folder / f"scribbles/train/ground_truth/{name}.png"), truth.astype(np.uint8))
+    alone = parts("tiny16-32_bce-dice", folder)
+    more = parts("tiny16-32_bce-dice", folder, **{"data.extra": ["scribbles"]})
+    assert more.train.names[:-2] == alone.train.names
+    assert more.train.names[-2:] == ["2007_000001_2007000001001", "2007_000002_2007000002001"]
+    assert more.validation.names == alone.validation.names
+    assert more.description.startswith("COCO and the scribble challenge, 17 objects in 17 images for training, 5 ")
+    row = load_row("neural_segmentello", "tiny16-32_bce-dice", overrides={"data.extra": ["scribbles"]})
+    assert experiment.data_source(row, folder) == "COCO+scribbles"
+    assert experiment.data_source(row, None) == "embedded"
+    embedded = [parts("tiny16-32_bce-dice", None, **{"data.extra": extra}) for extra in ([], ["scribbles"])]
+    assert embedded[0].train.names == embedded[1].train.names
 
 
 def test_whatever_it_is_trained_for_a_network_is_measured_on_rough_masks(real):
