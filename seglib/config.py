@@ -13,7 +13,16 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from .files import shipped
 
@@ -139,6 +148,50 @@ class Brush(Strict):
         return self.longest
 
 
+class Scribbles(Strict):
+    """The scribble report's data: the challenge's photographs where the folder of real data is given, else scenes.
+
+    Attributes:
+        width, height: that a network sees photographs at, multiples of 32.
+        scenes: how many scenes are generated where they are the data, or are added to it.
+        real: use the challenge where there is a folder of real data; false: generated scenes in any case.
+        limit: keep only so many photographs, drawn at random, of each training part.
+        extra: what the training part gets in addition.
+        augment: the report's level of augmentation.
+        synthetic: how likely a training item's strokes are generated ones, in place of its own.
+        clues: further channels, see `seglib.data.scribbles.network_input`.
+        folds: of the cross-validation.
+        run_folds: train only the first so many.
+    """
+
+    width: int = Field(ge=32, multiple_of=32)
+    height: int = Field(ge=32, multiple_of=32)
+    scenes: int = Field(ge=2)
+    real: bool = True
+    limit: int | None = Field(None, ge=1)
+    extra: list[Literal["coco", "scenes"]] = []
+    augment: Literal["none", "low", "medium", "high"] = "none"
+    synthetic: Probability = 0.0
+    clues: list[Literal["likelihood", "geodesic"]] = []
+    folds: int = Field(ge=2)
+    run_folds: int | None = Field(None, ge=1)
+
+    @property
+    def resize(self) -> str:
+        """The size that a network of this row is used at."""
+        return f"{self.width}x{self.height}"
+
+
+class EncoderUNet(Strict):
+    """The arguments of `seglib.models.library.EncoderUNet`, and whether it normalises."""
+
+    encoder: Literal["efficientnet-b2", "timm-efficientnet-b2", "timm-mobilenetv3_large_100", "resnet18"]
+    in_channels: int = Field(ge=1)
+    attention: Literal["scse"] | None = None
+    dropout: float = Field(0.0, ge=0, lt=1)
+    normalize: bool = False
+
+
 class UNet(Strict):
     """The arguments of `seglib.models.unet.UNet`, how its weights are initialised, and whether it normalises."""
 
@@ -155,14 +208,24 @@ class UNet(Strict):
     refine: bool = False
 
 
+NETWORKS = {"UNet": UNet, "EncoderUNet": EncoderUNet}
+Network = Annotated[
+    Annotated[UNet, Tag("UNet")] | Annotated[EncoderUNet, Tag("EncoderUNet")],
+    Discriminator(lambda given: "EncoderUNet" if "encoder" in dict(given) else "UNet"),
+]
+
+
 class Loss(Strict):
-    """The arguments of `seglib.losses.weighted_sum`: the weight of each loss, and how that of `boundary` grows."""
+    """The arguments of `seglib.losses.weighted_sum`: the weight of each loss, how that of `boundary` grows, and how much
+    more the object's pixels count in `bce`."""
 
     bce: float = Field(0.0, ge=0)
     dice: float = Field(0.0, ge=0)
+    iou: float = Field(0.0, ge=0)
     sobel_boundary: float = Field(0.0, ge=0)
     boundary: float = Field(0.0, ge=0)
     boundary_growth: float = Field(0.0, ge=0, le=1)
+    positive_weight: float = Field(1.0, gt=0)
 
 
 class Training(Strict):
@@ -173,9 +236,11 @@ class Training(Strict):
     learning_rate: float = Field(gt=0)
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["constant", "plateau", "one-cycle"] = "constant"
+    schedule: Literal["constant", "plateau", "one-cycle", "cosine"] = "constant"
     plateau_patience: int = Field(5, ge=0)
-    monitor: Literal["loss", "iou", "dice", "iou_pooled", "dice_pooled", "pixel_accuracy", "bce"] = "iou"
+    monitor: Literal[
+        "loss", "iou", "dice", "mean_iou", "iou_pooled", "dice_pooled", "mean_iou_pooled", "pixel_accuracy", "bce"
+    ] = "iou"
     patience: int | None = Field(None, ge=1)
     precision: Literal["auto", "float32", "bf16", "fp16"] = "float32"
     channels_last: bool = False
@@ -192,6 +257,12 @@ class FaceBaseline(Strict):
     """A classical method of `seglib.baselines` for face masks, in place of a network."""
 
     method: Literal["otsu", "otsu-better-polarity", "region-based"]
+
+
+class ScribbleBaseline(Strict):
+    """A method of `seglib.baselines` that needs no training, given photograph and strokes, in place of a network."""
+
+    method: Literal["background", "nearest", "grabcut", "random-walker"]
 
 
 class HintBaseline(Strict):
@@ -214,7 +285,7 @@ class Row(Strict):
     best: bool = False
     data: Strict
     start: str | None = None
-    model: UNet | None = None
+    model: Strict | None = None
     loss: Loss | None = None
     training: Training | None = None
     baseline: Strict | None = None
@@ -233,20 +304,34 @@ class Row(Strict):
 
 class DenoisingRow(Row):
     data: Shapes
+    model: UNet | None = None
     baseline: Baseline | None = None
 
 
 class FaceMasksRow(Row):
     data: Faces
+    model: UNet | None = None
     baseline: FaceBaseline | None = None
 
 
 class NeuralSegmentelloRow(Row):
     data: Brush
+    model: UNet | None = None
     baseline: HintBaseline | None = None
 
 
-ROWS = {"denoising": DenoisingRow, "face_masks": FaceMasksRow, "neural_segmentello": NeuralSegmentelloRow}
+class ScribblesRow(Row):
+    data: Scribbles
+    model: Network | None = None
+    baseline: ScribbleBaseline | None = None
+
+
+ROWS = {
+    "denoising": DenoisingRow,
+    "face_masks": FaceMasksRow,
+    "neural_segmentello": NeuralSegmentelloRow,
+    "scribbles": ScribblesRow,
+}
 
 
 def reports() -> list[str]:
@@ -364,7 +449,7 @@ def _explain(error: ValidationError, kind: type[Row], source: str) -> str:
     lines = []
     for mistake in error.errors():
         path = mistake["loc"]
-        key = ".".join(map(str, path))
+        key = ".".join(str(part) for part in path if part not in NETWORKS)  # which of them it is, nobody wrote
         if mistake["type"] == "extra_forbidden":
             known = _fields_at(kind, path[:-1]) + list(SCALES if len(path) == 1 else ())
             lines.append(f"{source}: unknown key {key!r}{nearest(str(path[-1]), known)}; known: {', '.join(known)}")
@@ -377,6 +462,9 @@ def _fields_at(kind: type[Row], path: tuple) -> list[str]:
     """The keys that are known at a place in a row of a kind."""
     model: Any = kind
     for part in path:
+        if part in NETWORKS:
+            model = NETWORKS[part]
+            continue
         annotation = model.model_fields[part].annotation
         options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
         model = next(option for option in options if option is not type(None))

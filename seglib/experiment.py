@@ -20,23 +20,38 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from . import baselines, results, weights
-from .config import Baseline, Brush, ConfigError, FaceBaseline, Faces, HintBaseline, Row, Shapes, load_row
+from .config import (
+    Baseline,
+    Brush,
+    ConfigError,
+    EncoderUNet,
+    FaceBaseline,
+    Faces,
+    HintBaseline,
+    Row,
+    ScribbleBaseline,
+    Scribbles,
+    Shapes,
+    load_row,
+)
 from .data import coco, common, faces, scenes, scribbles, shapes
 from .data.common import SegmentationDataset, channel_statistics, to_tensor
 from .files import write_mask, write_whole
 from .losses import weighted_sum
 from .metrics import BinaryMetrics, boundary_metrics, iou, mask_metrics, mean_metrics
 from .models.blocks import Normalize, initialize_kaiming
+from .models import library
 from .models.unet import UNet
-from .refinement import BrushDataset, interact, refine, strokes_to_reach
+from .refinement import BrushDataset, fill_in, interact, refine, strokes_to_reach
 from .training import History, evaluate, fit, predict, resolve_precision
 
 AUGMENTATIONS = common.AUGMENTATIONS | faces.AUGMENTATIONS | coco.AUGMENTATIONS
 TUNING_IMAGES = 200  # of the training part, for the classical baselines: total variation takes 10 ms an image
 generated_faces = cache(faces.generate)  # rows with the same faces, and folds, need not draw them again
+generated_scribbles = cache(scribbles.generated)
 USER_STROKES = 8  # that a simulated user draws on each validation object
-REAL_DATA = {Faces: "MFSD", Brush: "COCO"}
-EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles"}
+REAL_DATA = {Faces: "MFSD", Brush: "COCO", Scribbles: "scribbles"}
+EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles", "coco": "COCO"}
 EXTRA_SEED, TEST_SEED = 1000, 2000  # added to the seed of generated faces that must not be those of the row's data
 
 
@@ -160,7 +175,44 @@ def _split_brush(row: Row, seed: int, folder) -> list[Splits]:
     return [Splits(train, held_out, description)]
 
 
-DATA = {Shapes: _split_shapes, Faces: _split_faces, Brush: _split_brush}
+def _split_scribbles(row: Row, seed: int, folder) -> list[Splits]:
+    config = row.data
+    if config.real and folder:
+        data, what = scribbles.read_challenge(folder), "the scribble challenge"
+    else:
+        data, what = generated_scribbles(config.scenes, seed), "generated scenes"
+    extra, added = [], ""
+    if "scenes" in config.extra:
+        extra.append(generated_scribbles(config.scenes, seed + EXTRA_SEED))
+        added += f" and {len(extra[-1])} generated scenes"
+    if "coco" in config.extra and folder:
+        extra.append(scribbles.from_coco(folder, seed))
+        added += f" and {len(extra[-1])} photographs of COCO"
+    size, folds = (config.height, config.width), []
+    for i, part in enumerate(scribbles.stratified_folds(data, config.folds, seed)[: config.run_folds]):
+        inside = np.setdiff1d(np.arange(len(data)), part)
+        if config.limit is not None:
+            inside = np.random.default_rng([seed, i]).permutation(inside)[: config.limit]
+        train = scribbles.ScribbleDataset(
+            sum(extra, start=data.take(inside)),
+            size,
+            clues=config.clues,
+            synthetic=config.synthetic,
+            augment=scribbles.augmentation(config.augment, size),
+            seed=seed,
+        )
+        folds.append(
+            Splits(
+                train,
+                scribbles.ScribbleDataset(data.take(part), size, clues=config.clues),
+                f"{what} at {config.width}×{config.height}, fold {i + 1} of {config.folds}, stratified by the object's "
+                f"share: {len(inside)}{added} for training, {len(part)} for validation, seed {seed}",
+            )
+        )
+    return folds
+
+
+DATA = {Shapes: _split_shapes, Faces: _split_faces, Brush: _split_brush, Scribbles: _split_scribbles}
 
 
 def make_augmentation(row: Row) -> A.Compose | None:
@@ -178,7 +230,11 @@ def make_model(row: Row) -> nn.Module:
     if row.model is None:
         raise ConfigError(f"row {row.name!r} of {row.report!r} is a classical baseline: it has no network")
     arguments = row.model.model_dump()
-    init, normalize = arguments.pop("init"), arguments.pop("normalize")
+    normalize = arguments.pop("normalize")
+    if isinstance(row.model, EncoderUNet):
+        network = library.EncoderUNet(**arguments)
+        return nn.Sequential(Normalize(row.model.in_channels), network) if normalize else network
+    init = arguments.pop("init")
     network = UNet(arguments.pop("in_channels"), arguments.pop("out_channels"), arguments.pop("widths"), **arguments)
     if init == "kaiming":
         initialize_kaiming(network)
@@ -232,7 +288,7 @@ def train(row: Row, seed: int, data: Splits, start: str | Path | None = None, **
     if start is not None:
         weights.load(model, start)  # with the statistics that it was trained with
     losses = row.loss.model_dump()
-    loss = weighted_sum(losses, losses.pop("boundary_growth"))
+    loss = weighted_sum(losses, losses.pop("boundary_growth"), losses.pop("positive_weight"))
     history = fit(model, loss, data.train, data.validation, seed=seed, **row.training.model_dump(), **arguments)
     return model, history
 
@@ -407,7 +463,18 @@ def _from_hint(row: Row, data: Splits) -> tuple[dict, dict]:
     return mean_metrics(found), {"objects": _describe(data.validation.objects, found)}
 
 
-BASELINES = {Baseline: _filter_and_otsu, FaceBaseline: _otsu_or_regions, HintBaseline: _from_hint}
+def _from_strokes(row: Row, data: Splits) -> tuple[dict, dict]:
+    method, held_out = baselines.FROM_STROKES[row.baseline.method], data.validation.data
+    masks = [method(image, strokes) for image, strokes in zip(held_out.images, held_out.scribbles)]
+    return measure_filled_in(masks, held_out), {}
+
+
+BASELINES = {
+    Baseline: _filter_and_otsu,
+    FaceBaseline: _otsu_or_regions,
+    HintBaseline: _from_hint,
+    ScribbleBaseline: _from_strokes,
+}
 
 
 def measure_masks(masks: Sequence[np.ndarray], data: SegmentationDataset) -> dict:
@@ -505,6 +572,33 @@ def _describe(objects: Sequence[coco.Object], found: Sequence[dict]) -> list[dic
     ]
 
 
+def evaluate_filled_in(
+    model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
+) -> tuple[list[np.ndarray], dict[str, float]]:
+    """Masks and metrics of the validation part at each photograph's own size, whatever the network was trained at."""
+    held_out = data.validation.data
+    masks = [fill_in([model], *pair, row.data) >= 0.5 for pair in zip(held_out.images, held_out.scribbles)]
+    return masks, measure_filled_in(masks, held_out)
+
+
+def measure_filled_in(masks: Sequence[np.ndarray], data: scribbles.Scribbled) -> dict[str, float]:
+    """Means over photographs: `mean_iou` of foreground and background, and both apart, Dice, accuracy, outlines; and
+    `mean_iou_pooled`, from the pixels of all photographs together."""
+    pairs = list(zip(masks, data.masks))
+    inside, outside = (np.array([iou(*(mask ^ other for mask in pair)) for pair in pairs]) for other in (False, True))
+    metrics = BinaryMetrics()
+    for mask, truth in pairs:
+        logits = torch.from_numpy(mask).float() * 2 - 1
+        metrics.update(BinaryMetrics.count(logits[None, None], torch.from_numpy(truth)[None, None]))
+    pooled = metrics.compute()
+    return (
+        {"mean_iou": float((inside + outside).mean() / 2), "iou": float(inside.mean())}
+        | {"iou_background": float(outside.mean())}
+        | {name: pooled[name] for name in ("dice", "pixel_accuracy", "mean_iou_pooled", "iou_pooled", "images")}
+        | boundary_metrics(pairs)
+    )
+
+
 @cache
 def test_frames(size: int, seed: int, two_people: float) -> SegmentationDataset:
     """100 generated frames that no row of that seed is trained on; kept, for every fold asks for them."""
@@ -512,7 +606,12 @@ def test_frames(size: int, seed: int, two_people: float) -> SegmentationDataset:
     return SegmentationDataset(pairs.images, pairs.masks)
 
 
-EVALUATIONS = {Shapes: evaluate_on_silhouettes, Faces: evaluate_on_faces, Brush: evaluate_at_own_size}
+EVALUATIONS = {
+    Shapes: evaluate_on_silhouettes,
+    Faces: evaluate_on_faces,
+    Brush: evaluate_at_own_size,
+    Scribbles: evaluate_filled_in,
+}
 
 
 def check_writable(folder: Path) -> None:

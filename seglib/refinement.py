@@ -8,11 +8,11 @@ import albumentations as A
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from .config import Brush
-from .data import strokes
+from .config import Brush, Scribbles
+from .data import scribbles, strokes
+from .data.clues import colour_likelihood
 from .data.coco import Object
 from .data.common import EpochDataset
 from .training import predict
@@ -37,34 +37,6 @@ def channels(image: np.ndarray, hint: np.ndarray, rgb: bool = False, likelihood:
     colours = list(image.astype(np.float32).transpose(2, 0, 1) / 255) if rgb else [grey]
     further = [colour_likelihood(image, hint)] if likelihood else []
     return torch.from_numpy(np.stack([hint.astype(np.float32), *colours, magnitude, *further]))
-
-
-def colour_likelihood(image: np.ndarray, hint: np.ndarray, bins: int = 16, smooth: float = 1.0) -> np.ndarray:
-    """How likely each pixel's colour is the object's and not the background's, as the hint shows them.
-
-    By Bayes' rule with even odds, from the two histograms of Lab colours, smoothed: f / (f + b). The background is
-    what the hint calls so, or where it calls nothing so, all that it does not call the object.
-
-    Args:
-        image: uint8 (H, W, 3).
-        hint: (H, W) of −1, 0 and 1.
-        bins: of each of the three axes of colour.
-        smooth: σ of the Gaussian that smooths the histograms, in bins.
-
-    Returns:
-        float32 (H, W) from 0 to 1; ½ for a colour that neither has.
-    """
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.int64) * bins // 256
-    code = (lab[..., 0] * bins + lab[..., 1]) * bins + lab[..., 2]
-    inside, outside = hint > 0, hint < 0
-    if not outside.any():
-        outside = ~inside
-    found = []
-    for part in (inside, outside):
-        histogram = np.bincount(code[part], minlength=bins**3).reshape(bins, bins, bins) / max(1, part.sum())
-        found.append(gaussian_filter(histogram, smooth).ravel())
-    unknown = 1e-6
-    return ((found[0] + unknown) / (sum(found) + 2 * unknown)).astype(np.float32)[code]
 
 
 def window(hint: np.ndarray, margin: float = 1.0) -> tuple[slice, slice]:
@@ -121,6 +93,29 @@ def refine(models: Sequence[nn.Module], image: np.ndarray, hint: np.ndarray, con
     mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
     probability[part] = cv2.resize(mean, view.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return probability
+
+
+def fill_in(models: Sequence[nn.Module], image: np.ndarray, strokes: np.ndarray, config: Scribbles) -> np.ndarray:
+    """Mean foreground probability of an ensemble for a photograph with strokes, at the photograph's own size.
+
+    Args:
+        models: networks that were trained as `config` says.
+        image: uint8 RGB (H, W, 3).
+        strokes: (H, W) of −1, 0 and 1.
+
+    Returns:
+        float32 (H, W).
+
+    Raises:
+        ValueError: the strokes have another size than the photograph.
+    """
+    if strokes.shape != image.shape[:2]:
+        raise ValueError(f"expected strokes of the image's size {image.shape[:2]}, got {strokes.shape}")
+    size = (config.height, config.width)
+    seen, drawn = scribbles.resized(image, size), scribbles.resized_labels(strokes, size)
+    batch = scribbles.network_input(seen, drawn, config.clues)[None]
+    mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
+    return cv2.resize(mean, strokes.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 class BrushDataset(EpochDataset):

@@ -94,7 +94,8 @@ def fit(
         learning_rate: of the optimizer; with "one-cycle", the cycle's highest.
         optimizer: "adam", "adamw", or "muon" (see `seglib.muon`).
         schedule: "constant"; "plateau" (a tenth after `plateau_patience` epochs without a lower validation loss);
-            "one-cycle" (Smith and Topin 2017, arXiv 1708.07120), a step at a time.
+            "one-cycle" (Smith and Topin 2017, arXiv 1708.07120) and "cosine" (down to 1e-7; Loshchilov and Hutter
+            2017, arXiv 1608.03983, without restarts), a step at a time.
         monitor: the validation metric by which the best epoch is chosen: "loss" or a key of `BinaryMetrics.compute`.
         patience: epochs without a better `monitor` after which training stops; None: never.
         precision: "float32", "bf16", "fp16", or "auto": bf16 where the hardware multiplies matrices in it.
@@ -194,7 +195,7 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, scheduler, layou
             optimizer.zero_grad()
             accelerator.backward(batch_loss)
             optimizer.step()
-            if isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
+            if isinstance(scheduler, STEPWISE):
                 scheduler.step()
             losses.append(batch_loss.detach())
             metrics.update(BinaryMetrics.count(logits.detach(), target))
@@ -467,7 +468,12 @@ def _one_cycle(optimizer, rate, steps, patience):
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
 
 
-SCHEDULES = {"constant": _constant, "plateau": _plateau, "one-cycle": _one_cycle}
+def _cosine(optimizer, rate, steps, patience):
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-7)
+
+
+SCHEDULES = {"constant": _constant, "plateau": _plateau, "one-cycle": _one_cycle, "cosine": _cosine}
+STEPWISE = (torch.optim.lr_scheduler.OneCycleLR, torch.optim.lr_scheduler.CosineAnnealingLR)
 
 
 def check_options(**options) -> None:

@@ -152,10 +152,11 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.ones(channels))
 
     def set(self, mean: ArrayLike, std: ArrayLike) -> None:
-        """Takes mean and standard deviation of each channel (C,); one that is constant is only centred."""
-        std = torch.as_tensor(std)
-        self.mean.copy_(torch.as_tensor(mean))
-        self.std.copy_(torch.where(std < 1e-3, 1, std))
+        """Takes mean and standard deviation of the first channels; a channel that is constant is only centred, and
+        further channels stay as they are."""
+        mean, std = torch.as_tensor(mean), torch.as_tensor(std)
+        self.mean[: len(mean)] = mean
+        self.std[: len(std)] = torch.where(std < 1e-3, 1, std)
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean[:, None, None]) / self.std[:, None, None]

@@ -1,0 +1,37 @@
+"""U-Nets whose encoders come from a library: segmentation_models_pytorch, with timm's networks where it offers them."""
+
+from __future__ import annotations
+
+import segmentation_models_pytorch as smp
+from torch import Tensor, nn
+
+
+class EncoderUNet(nn.Module):
+    """segmentation_models_pytorch's U-Net on an image classifier, from fresh weights.
+
+    Args:
+        encoder: the library's name of it, such as "efficientnet-b2" or "resnet18".
+        in_channels: channels of the input.
+        attention: "scse", concurrent spatial and channel squeeze-and-excitation (Roy et al. 2018, arXiv 1803.02579) before
+            and after the convolutions of each decoder block, or None.
+        dropout: probability of dropping a whole channel after each decoder block. The EfficientNets have a dropout of
+            their own, which drops whole blocks with a probability that rises to 0.2.
+
+    Shapes: (N, in_channels, H, W) float → logits (N, 1, H, W), for any H and W ≥ 1: the image is padded on the right and
+    at the bottom, by repeating its edge, to a multiple of 32, and the logits are cropped.
+    """
+
+    def __init__(self, encoder: str, in_channels: int, *, attention: str | None = None, dropout: float = 0.0):
+        super().__init__()
+        self.in_channels = in_channels
+        self.network = smp.Unet(
+            encoder, encoder_weights=None, in_channels=in_channels, decoder_attention_type=attention
+        )
+        if dropout:
+            for block in self.network.decoder.blocks:
+                block.attention2 = nn.Sequential(block.attention2, nn.Dropout2d(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        padded = nn.functional.pad(x, (0, -width % 32, 0, -height % 32), mode="replicate")
+        return self.network(padded)[..., :height, :width]
