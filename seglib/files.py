@@ -42,7 +42,12 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str
 
 def write_mask(path: str | Path, mask: np.ndarray) -> Path:
     """Writes a mask (H, W) as a PNG file of 0 and 255, whole or not at all. Raises OSError as `write_whole`."""
-    encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
+    return write_grey(path, mask.astype(np.uint8) * 255)
+
+
+def write_grey(path: str | Path, picture: np.ndarray) -> Path:
+    """Writes a grey picture or class labels, uint8 (H, W), as a PNG file, likewise."""
+    encoded = cv2.imencode(".png", picture)[1]
     return write_whole(path, lambda file: file.write(encoded), "mask")
 
 

@@ -8,11 +8,11 @@ import albumentations as A
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from .config import Brush
 from .data import strokes
+from .data.clues import colour_likelihood
 from .data.coco import Object
 from .data.common import EpochDataset
 from .training import predict
@@ -39,34 +39,6 @@ def channels(image: np.ndarray, hint: np.ndarray, rgb: bool = False, likelihood:
     return torch.from_numpy(np.stack([hint.astype(np.float32), *colours, magnitude, *further]))
 
 
-def colour_likelihood(image: np.ndarray, hint: np.ndarray, bins: int = 16, smooth: float = 1.0) -> np.ndarray:
-    """How likely each pixel's colour is the object's and not the background's, as the hint shows them.
-
-    By Bayes' rule with even odds, from the two histograms of Lab colours, smoothed: f / (f + b). The background is
-    what the hint calls so, or where it calls nothing so, all that it does not call the object.
-
-    Args:
-        image: uint8 (H, W, 3).
-        hint: (H, W) of −1, 0 and 1.
-        bins: of each of the three axes of colour.
-        smooth: σ of the Gaussian that smooths the histograms, in bins.
-
-    Returns:
-        float32 (H, W) from 0 to 1; ½ for a colour that neither has.
-    """
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.int64) * bins // 256
-    code = (lab[..., 0] * bins + lab[..., 1]) * bins + lab[..., 2]
-    inside, outside = hint > 0, hint < 0
-    if not outside.any():
-        outside = ~inside
-    found = []
-    for part in (inside, outside):
-        histogram = np.bincount(code[part], minlength=bins**3).reshape(bins, bins, bins) / max(1, part.sum())
-        found.append(gaussian_filter(histogram, smooth).ravel())
-    unknown = 1e-6
-    return ((found[0] + unknown) / (sum(found) + 2 * unknown)).astype(np.float32)[code]
-
-
 def window(hint: np.ndarray, margin: float = 1.0) -> tuple[slice, slice]:
     """The part of a photograph that a hint is about: the box around its foreground, with a margin on each side.
 
@@ -81,11 +53,12 @@ def window(hint: np.ndarray, margin: float = 1.0) -> tuple[slice, slice]:
     return slice(max(0, top - more), top + down + more), slice(max(0, left - more), left + across + more)
 
 
-def scale_to(size: tuple[int, int], config: Brush) -> float:
-    """By how much a network's view of height and width `size` is shrunk, or a small object's (at most 2×) enlarged."""
-    if config.longest is None:
+def scale_to(size: tuple[int, int], longest: int | None, config: Brush) -> float:
+    """By how much a network's view of height and width `size` is shrunk, so that its longest side becomes `longest`, or
+    a small object's (at most 2×) enlarged."""
+    if longest is None:
         return 1.0
-    return min(config.longest / max(size), 2.0 if config.view == "object" else 1.0)
+    return min(longest / max(size), 2.0 if config.view == "object" else 1.0)
 
 
 def resized(picture: np.ndarray, scale: float, nearest: bool = False) -> np.ndarray:
@@ -116,10 +89,11 @@ def refine(models: Sequence[nn.Module], image: np.ndarray, hint: np.ndarray, con
     part = window(hint) if config.view == "object" else (slice(None), slice(None))
     probability = np.zeros(hint.shape, np.float32)
     seen, view = image[part], hint[part]
-    scale = scale_to(view.shape, config)
-    batch = channels(resized(seen, scale), resized(view, scale, nearest=True), config.rgb, config.likelihood)[None]
-    mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
-    probability[part] = cv2.resize(mean, view.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    for longest in config.sides:
+        scale = scale_to(view.shape, longest, config)
+        batch = channels(resized(seen, scale), resized(view, scale, nearest=True), config.rgb, config.likelihood)[None]
+        mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
+        probability[part] += cv2.resize(mean, view.shape[::-1], interpolation=cv2.INTER_LINEAR) / len(config.sides)
     return probability
 
 
@@ -158,7 +132,7 @@ class BrushDataset(EpochDataset):
             hint = self.hint(entry, entry.mask())
             if hint.any():
                 size = hint[window(hint)].shape if config.view == "object" else entry.size
-                factor = scale_to(size, config)
+                factor = scale_to(size, self.longest(entry), config)
                 self.objects.append(entry)
                 self.sizes.append(tuple(max(1, round(length * factor)) for length in size))
         if not self.objects:
@@ -173,6 +147,11 @@ class BrushDataset(EpochDataset):
         """The true masks at their photographs' own sizes."""
         return (entry.mask() for entry in self.objects)
 
+    def longest(self, entry: Object) -> int | None:
+        """To what the longest side is reduced of what the network sees of an object, always the same."""
+        sides = self.config.sides
+        return sides[np.random.default_rng([self.seed, entry.annotation_id, 2]).integers(len(sides))]
+
     def hint(self, entry: Object, mask: np.ndarray, reduced: float = 1.0, epoch: int = 0) -> np.ndarray:
         """The hint for an object whose mask is at `reduced` times its photograph's size: int8 (H, W)."""
         scale = self.scale * reduced
@@ -184,7 +163,8 @@ class BrushDataset(EpochDataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         entry, config = self.objects[index], self.config
-        reduced = scale_to(entry.size, config) if config.view == "photograph" else 1.0
+        longest = self.longest(entry)
+        reduced = scale_to(entry.size, longest, config) if config.view == "photograph" else 1.0
         image, mask = resized(entry.image(), reduced), resized(entry.mask().astype(np.uint8), reduced, nearest=True)
         image, mask = self.augmented(image, mask, index)
         epoch = self.epoch if self.fresh else 0
@@ -193,7 +173,7 @@ class BrushDataset(EpochDataset):
             rng = np.random.default_rng([self.seed, entry.annotation_id, epoch, 1])
             part = window(hint, margin=rng.uniform(0.7, 1.5) if self.fresh else 1.0)
             image, mask, hint = image[part], mask[part], hint[part]
-            factor = scale_to(mask.shape, config)
+            factor = scale_to(mask.shape, longest, config)
             image = resized(image, factor)
             mask, hint = (resized(one, factor, nearest=True) for one in (mask, hint))
         return channels(image, hint, config.rgb, config.likelihood), torch.from_numpy(mask.astype(np.float32))[None]

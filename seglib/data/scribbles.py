@@ -1,44 +1,153 @@
-"""The scribble challenge's photographs, taken from Pascal VOC."""
+"""The scribble challenge: photographs of Pascal VOC with a few strokes, and the masks that are to come of them."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import albumentations as A
 import cv2
 import numpy as np
+import torch
+from PIL import Image
 from pycocotools import mask as rle
+from torch import Tensor
 
+from ..files import write_grey
+from . import scenes
+from .clues import colour_likelihood, geodesic_distance
 from .coco import Object
-from .common import DataError
+from .common import DataError, EpochDataset
+from .strokes import scribble
 
-TRAINING = Path("scribbles/train")
-HOW_TO_GET = "put the scribble challenge's folders images and ground_truth there"
+CHALLENGE = Path("scribbles")
+SIZE = (375, 500)  # height and width of the challenge's photographs
+CLUES = ("likelihood", "geodesic")
+GEODESIC_LONGEST = 128  # pixels of the longest side that geodesic distances are found at: they change slowly
+# In the one picture of labels that is augmented: 0 not drawn on, 1 the object's stroke, 2 the background's; and back.
+DRAWN, SIGNS = np.array([0, 1, 2], np.uint8), np.array([0, 1, -1], np.int8)
+HOW_TO_GET = (
+    "`python -m seglib build scribbles` makes the task from Pascal VOC; without SEGLIB_DATA, generated scenes are used"
+)
+
+
+@dataclass
+class Scribbled:
+    """Photographs with strokes at their own sizes, with names.
+
+    Attributes:
+        images: N arrays uint8 RGB (H, W, 3).
+        scribbles: N hints int8 (H, W): −1 on strokes in the background, 1 on strokes in the object, 0 elsewhere.
+        masks: N arrays bool (H, W), the object; empty where they are not known.
+        names: of the photographs.
+    """
+
+    images: list[np.ndarray]
+    scribbles: list[np.ndarray]
+    masks: list[np.ndarray]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, indices: Sequence[int]) -> Scribbled:
+        return Scribbled(*([column[i] for i in indices] if column else [] for column in vars(self).values()))
+
+
+def read_challenge(folder: str | Path, part: str = "train") -> Scribbled:
+    """A part of the challenge below a folder of real data, ordered by name.
+
+    Args:
+        folder: with `scribbles/PART/images/*.jpg`, and under the same stems `scribbles/*.png` and, in the training
+            part, `ground_truth/*.png`.
+
+    Raises:
+        DataError: no photograph, or one whose strokes or mask are missing, unreadable or of another size; strokes with
+            other values than 0, 1 and 255. The message names the file.
+    """
+    place = Path(folder) / CHALLENGE / part
+    paths = sorted((place / "images").glob("*.jpg"))
+    if not paths:
+        raise DataError(f"no photograph in {place / 'images'}; {HOW_TO_GET}")
+    found = Scribbled([], [], [], [path.stem for path in paths])
+    has_truth, one_sided = (place / "ground_truth").is_dir(), []
+    for path in paths:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            raise DataError(f"{path}: not a readable image")
+        strokes = read_scribble(place / "scribbles" / f"{path.stem}.png")
+        _check_size(strokes, image, place / "scribbles" / f"{path.stem}.png")
+        if {-1, 1} - set(np.unique(strokes)):
+            one_sided.append(path.stem)
+        if has_truth:
+            truth = _read_grey(place / "ground_truth" / f"{path.stem}.png")
+            _check_size(truth, image, place / "ground_truth" / f"{path.stem}.png")
+            found.masks.append(truth > 0)  # a palette image: index 0 is black, and index 1 whatever its palette says
+        found.images.append(image)
+        found.scribbles.append(strokes)
+    if one_sided:
+        warnings.warn(
+            f"{len(one_sided)} of {len(paths)} scribbles in {place} have strokes on one side only, object or "
+            f"background: {', '.join(one_sided[:5])}",
+            stacklevel=2,
+        )
+    return found
+
+
+def read_scribble(path: Path) -> np.ndarray:
+    """Strokes from a picture of the challenge, int8 (H, W): 0 becomes −1 (background), 1 stays, 255 becomes 0.
+
+    Raises:
+        DataError: it cannot be read, or has other values.
+    """
+    picture = _read_grey(path)
+    others = set(np.unique(picture).tolist()) - {0, 1, 255}
+    if others:
+        raise DataError(
+            f"{path}: expected 0 (background), 1 (object) and 255 (unlabelled), got also {sorted(others)[:5]}; was it "
+            "saved as JPEG, or resized smoothly?"
+        )
+    return np.select([picture == 0, picture == 1], [-1, 1], 0).astype(np.int8)
+
+
+def generated(count: int, seed: int) -> Scribbled:
+    """Drawn scenes of the challenge's size, with generated strokes; every annotated object is foreground.
+
+    Args:
+        count: how many, at least 1.
+        seed: the same one gives the same scenes and strokes.
+    """
+    found = Scribbled([], [], [], [])
+    for number in range(count):
+        rng, objects = np.random.default_rng([seed, number]), []
+        while not objects:
+            image, objects = scenes.draw_scene(*SIZE, rng)
+            objects = [mask for _, mask, crowd in objects if not crowd]
+        mask = np.logical_or.reduce(objects)
+        found.images.append(image)
+        found.scribbles.append(scribble(mask, rng, SIZE[1] / 640))
+        found.masks.append(mask)
+        found.names.append(f"scene-{seed}-{number:04d}")
+    return found
 
 
 def objects(folder: str | Path) -> list[Object]:
     """The connected parts of the challenge's ground truth, as objects of COCO are read.
 
     The challenge tells object from background only, so objects that touch are one, of the category "object". Image
-    ids are Pascal VOC's, without the underscore.
-
-    Args:
-        folder: with `scribbles/train/images/*.jpg` and `scribbles/train/ground_truth/*.png`.
-
-    Raises:
-        DataError: no photograph, or one whose ground truth is missing or unreadable.
+    ids are Pascal VOC's, without the underscore. Arguments and errors as for `read_challenge`.
     """
-    place = Path(folder) / TRAINING
-    found = []
-    for path in sorted((place / "images").glob("*.jpg")):
-        truth = cv2.imread(str(place / "ground_truth" / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE)
-        if truth is None:
-            raise DataError(f"{path}: expected its ground truth {path.stem}.png in {place / 'ground_truth'}")
-        # A palette image: index 0 is black, and index 1 whatever colour its palette gives.
-        count, parts, stats, _ = cv2.connectedComponentsWithStats((truth > 0).astype(np.uint8))
-        image_id = int(path.stem.replace("_", ""))
+    found, data = [], read_challenge(folder)
+    for name, truth in zip(data.names, data.masks):
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(truth.astype(np.uint8))
+        image_id = int(name.replace("_", ""))
         found += [
             Object(
-                path,
+                Path(folder) / CHALLENGE / "train" / "images" / f"{name}.jpg",
                 image_id,
                 1000 * image_id + part,
                 "object",
@@ -50,6 +159,224 @@ def objects(folder: str | Path) -> list[Object]:
             )
             for part in range(1, count)
         ]
-    if not found:
-        raise DataError(f"no photograph in {place / 'images'}; {HOW_TO_GET}")
     return found
+
+
+def build_from_voc(voc: str | Path, masks: str | Path, out: str | Path, *, seed: int = 0) -> int:
+    """Makes the challenge's task from Pascal VOC as it is published, with generated strokes.
+
+    Every photograph of 500×375 pixels that has a class mask with an object in it is taken; foreground is
+    0 < class < 255 (255 is the border between objects, which VOC leaves out).
+
+    Args:
+        voc: the folder VOC2012 of the archive, with `JPEGImages`.
+        masks: the folder of class masks: `SegmentationClass` of the same archive, or that of the augmented set
+            (Hariharan et al. 2011), which the challenge used.
+        out: a new folder, which gets `images`, `scribbles` and `ground_truth`; written whole or not at all.
+        seed: of the strokes.
+
+    Returns:
+        How many photographs there are.
+
+    Raises:
+        DataError: no usable photograph, or `out` is there already.
+    """
+    photographs, masks, out = Path(voc) / "JPEGImages", Path(masks), Path(out)
+    if out.exists():
+        raise DataError(f"{out} is there already; give a new folder")
+    paths = sorted(masks.glob("*.png"))
+    if not paths or not photographs.is_dir():
+        raise DataError(
+            f"expected photographs in {photographs} and class masks in {masks}; `python -m seglib download "
+            "pascal-voc-2012` fetches both"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        folder = Path(temporary) / out.name
+        for path in paths:
+            classes = np.array(Image.open(path))  # a palette image: its indices are the classes
+            mask = (classes > 0) & (classes < 255)
+            photograph = photographs / f"{path.stem}.jpg"
+            if mask.shape != SIZE or not mask.any() or not photograph.is_file():
+                continue
+            number = int(path.stem.replace("_", ""))
+            strokes = scribble(mask, np.random.default_rng([seed, number]), SIZE[1] / 640)
+            (folder / "images").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(photograph, folder / "images" / photograph.name)
+            write_scribble(folder / "scribbles" / path.name, strokes)
+            write_grey(folder / "ground_truth" / path.name, mask.astype(np.uint8))
+            count += 1
+        if not count:
+            raise DataError(f"no class mask of {SIZE[1]}×{SIZE[0]} pixels in {masks} shows an object")
+        folder.rename(out)
+    return count
+
+
+def write_scribble(path: str | Path, strokes: np.ndarray) -> None:
+    """The inverse of `read_scribble`: writes strokes (H, W) of −1, 0 and 1 as a grey PNG."""
+    write_grey(path, np.select([strokes < 0, strokes > 0], [0, 1], 255).astype(np.uint8))
+
+
+def _read_grey(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise DataError(f"{path}: {'not a readable image' if path.is_file() else 'there is no such file'}")
+    return picture
+
+
+def _check_size(picture: np.ndarray, image: np.ndarray, path: Path) -> None:
+    if picture.shape != image.shape[:2]:
+        raise DataError(f"{path}: expected the photograph's height and width {image.shape[:2]}, got {picture.shape}")
+
+
+def network_input(image: np.ndarray, strokes: np.ndarray, clues: Sequence[str] = ()) -> Tensor:
+    """What a network sees of a photograph and its strokes.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        strokes: (H, W) of −1, 0 and 1.
+        clues: of `CLUES`, each a further channel from 0 (background) to 1 (object): "likelihood", by colours (see
+            `colour_likelihood`); "geodesic", the share of the distance to the background's strokes in the sum of both
+            (see `geodesic_distance`).
+
+    Returns:
+        float32 (4 + clues, H, W): colours from 0 to 1, strokes, clues.
+    """
+    channels = [*(image.astype(np.float32).transpose(2, 0, 1) / 255), strokes.astype(np.float32)]
+    if "likelihood" in clues:
+        channels.append(colour_likelihood(image, strokes))
+    if "geodesic" in clues:
+        channels.append(_geodesic_share(image, strokes))
+    return torch.from_numpy(np.stack(channels))
+
+
+def _geodesic_share(image: np.ndarray, strokes: np.ndarray) -> np.ndarray:
+    height, width = strokes.shape
+    factor = min(1.0, GEODESIC_LONGEST / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    # A stroke that is thinner than a pixel of the smaller picture is still there.
+    seeds = [
+        cv2.resize((strokes == side).astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.2 for side in (1, -1)
+    ]
+    to_object, to_background = (geodesic_distance(small, where) for where in seeds)
+    if not (
+        seeds[0].any() and seeds[1].any()
+    ):  # what nobody drew is as far as the farthest pixel is from what they did
+        known = to_object if seeds[0].any() else to_background
+        farthest = known.max() if np.isfinite(known).all() else 1.0
+        to_object, to_background = (np.where(np.isfinite(one), one, farthest) for one in (to_object, to_background))
+    share = to_background / np.maximum(to_object + to_background, 1e-6)
+    return cv2.resize(share.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A photograph at height and width `size`, by Lanczos' filter."""
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))
+
+
+def resized_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask or strokes at height and width `size`, by nearest neighbour."""
+    return cv2.resize(labels.astype(np.int16), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(labels.dtype)
+
+
+class ScribbleDataset(EpochDataset):
+    """Photographs with strokes as a network sees them, all at one size.
+
+    Args:
+        data: with masks, at least one photograph.
+        size: height and width that the network sees.
+        clues: further channels, see `network_input`.
+        synthetic: how likely an item's strokes are generated ones, anew in every epoch, in place of its own.
+        augment, seed: as for `EpochDataset`; see `augmentation`.
+
+    Items: input float32 (4 + clues, H, W), see `network_input`, and mask float32 (1, H, W) of 0 and 1.
+    """
+
+    def __init__(
+        self,
+        data: Scribbled,
+        size: tuple[int, int],
+        *,
+        clues: Sequence[str] = (),
+        synthetic: float = 0.0,
+        augment: A.Compose | None = None,
+        seed: int = 0,
+    ):
+        super().__init__(augment, seed)
+        if not data.masks or len(data.masks) != len(data):
+            raise ValueError(f"expected a mask for each of {len(data)} photographs, got {len(data.masks)}")
+        self.data, self.clues, self.synthetic, self.names = data, clues, synthetic, data.names
+        self.images = [resized(image, size) for image in data.images]
+        self.scribbles = [resized_labels(strokes, size) for strokes in data.scribbles]
+        self.masks = [resized_labels(mask.astype(np.uint8), size) for mask in data.masks]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        # Mask and strokes as one picture, so that nothing can move them apart: 0 is background, and not drawn on.
+        labels = self.masks[index] + 2 * DRAWN[self.scribbles[index]]
+        image, labels = self.augmented(self.images[index], labels, index)
+        mask, strokes = labels % 2, SIGNS[labels // 2]
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        if rng.random() < self.synthetic:
+            strokes = scribble(mask > 0, rng, mask.shape[1] / 640)
+        return network_input(image, strokes, self.clues), torch.from_numpy(mask.astype(np.float32))[None]
+
+
+def augmentation(level: str, size: tuple[int, int]) -> A.Compose | None:
+    """The report's levels of augmentation; each reaches image, strokes and mask alike, colours the image alone.
+
+    What comes from outside the photograph is black, background and not drawn on.
+
+    Args:
+        level: "none"; "low": flips, affine transforms, colour jitter; "medium": crops as well, half of them with some
+            of the object in them for certain; "high": elastic and grid distortions and blur as well.
+        size: height and width of images, before and after.
+    """
+    if level == "none":
+        return None
+    height, width = size
+    steps = [
+        A.HorizontalFlip(p=0.5),
+        A.VerticalFlip(p=0.5),
+        A.Affine(rotate=(-20, 20), translate_percent=(-0.1, 0.1), scale=(0.8, 1.2), p=0.7),
+        A.ColorJitter(brightness=(0.7, 1.3), contrast=(0.7, 1.3), saturation=(0.7, 1.3), hue=(-0.03, 0.03), p=0.7),
+    ]
+    if level in ("medium", "high"):
+        aware = A.CropNonEmptyMaskIfExists(round(0.7 * height), round(0.7 * width), ignore_values=[2, 4])
+        back = A.Resize(height, width)
+        anywhere = A.RandomResizedCrop(size, scale=(0.4, 1.0), ratio=(0.8 * width / height, 1.25 * width / height))
+        steps.append(A.OneOf([A.Sequential([aware, back]), anywhere], p=0.5))
+    if level == "high":
+        steps += [
+            A.ElasticTransform(alpha=width / 8, sigma=width / 40, p=0.3),
+            A.GridDistortion(p=0.3),
+            A.GaussianBlur(p=0.3),
+        ]
+    return A.Compose(steps)
+
+
+def stratified_folds(data: Scribbled, count: int, seed: int) -> list[np.ndarray]:
+    """Folds of photographs that are alike in how large the object is.
+
+    Photographs are ordered by the share of the picture that the object covers, and each run of `count` neighbours is
+    dealt out to the folds at random.
+
+    Returns:
+        `count` sorted arrays of indices; each photograph is in one.
+
+    Raises:
+        DataError: fewer photographs than folds.
+    """
+    if len(data) < count:
+        raise DataError(f"{len(data)} photographs cannot be split into {count} folds")
+    rng = np.random.default_rng(seed)
+    order = np.argsort([mask.mean() for mask in data.masks], kind="stable")
+    fold = np.empty(len(data), int)
+    for start in range(0, len(data), count):
+        part = order[start : start + count]
+        fold[part] = rng.permutation(count)[: len(part)]
+    return [np.flatnonzero(fold == number) for number in range(count)]

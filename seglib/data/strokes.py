@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 
 MIN_PIXELS = 50  # a rough mask of fewer (at scale 1) is no hint
+MIN_PART = 1600  # pixels (at scale 1) of what gets a stroke of its own: half of such parts do in the scribble challenge
+CANDIDATES = 24  # curves, of which the longest is drawn
 
 
 def coarse_mask(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
@@ -116,6 +118,75 @@ def random_corrections(
         around = cv2.circle(np.zeros(truth.shape, np.uint8), (int(xs[k]), int(ys[k])), radius, 1, -1) > 0
         hint = _add_stroke(hint, free & around, sign, rng, scale)
     return hint
+
+
+def scribble(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
+    """A few thin strokes as the scribble challenge has them: one in each part of the object, one in the background.
+
+    Closing joins what hardly comes apart; each connected part that is large enough, and in any case the largest, gets
+    a curve inside it. Of the four regions left of, right of, above and below the object's bounding box, with a margin,
+    one is drawn, the larger the likelier, and a curve in it (the scribble report's algorithm; its numbers are measured
+    on the challenge's strokes, and its lines are curves there).
+
+    Args:
+        mask: (H, W), bool.
+
+    Returns:
+        Hint (H, W) of −1, 0 and 1. A side that has no room for a stroke has none.
+    """
+    hint = np.zeros(mask.shape, np.int8)
+    diameter = max(1, round(9 * scale))
+    closed = cv2.morphologyEx(
+        mask.astype(np.uint8),
+        cv2.MORPH_CLOSE,
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)),
+    )
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(closed)
+    enough = min(MIN_PART * scale**2, stats[1:, cv2.CC_STAT_AREA].max(initial=0))  # the largest part gets one anyway
+    for part in range(1, count):
+        if stats[part, cv2.CC_STAT_AREA] >= enough:
+            hint[_curve((parts == part) & mask, rng, scale)] = 1
+    left, top, width, height = cv2.boundingRect(closed)
+    margin = round(10 * scale)
+    regions = [
+        (slice(None), slice(0, max(0, left - margin))),
+        (slice(None), slice(left + width + margin, None)),
+        (slice(0, max(0, top - margin)), slice(None)),
+        (slice(top + height + margin, None), slice(None)),
+    ]
+    room = np.array([hint[region].size for region in regions], float)
+    background = np.zeros(mask.shape, bool)
+    if room.max() >= MIN_PART * scale**2:
+        background[regions[rng.choice(4, p=room / room.sum())]] = True
+    else:  # an object from edge to edge: wherever there is none of it
+        background = cv2.dilate(closed, np.ones((3, 3), np.uint8), iterations=margin) == 0
+    if np.count_nonzero(background) >= MIN_PART * scale**2:
+        hint[_curve(background, rng, scale)] = -1
+    return hint
+
+
+def _curve(region: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
+    """A smooth curve that stays inside a region that is not empty, of several the longest: bool (H, W)."""
+    thickness = max(1, round(4.5 * scale))
+    depth = _depth(region)
+    ys, xs = np.nonzero(depth > min(thickness / 2, 0.7 * depth.max()))
+    inside = np.zeros(region.shape, bool)
+    inside[ys, xs] = True
+    ends = rng.integers(len(ys), size=(CANDIDATES, 2))
+    start, end = (np.stack([xs[k], ys[k]], -1).astype(float) for k in ends.T)
+    # A quadratic Bézier curve whose middle is off the straight line, by up to a third of its length.
+    across = (end - start)[:, ::-1] * (-1, 1)
+    control = (start + end) / 2 + across * rng.uniform(-0.6, 0.6, (CANDIDATES, 1))
+    t = np.linspace(0, 1, 40)[:, None, None]
+    curves = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end  # (40, candidates, 2)
+    x, y = np.round(curves).astype(int).transpose(2, 0, 1)
+    within = (x >= 0) & (y >= 0) & (x < region.shape[1]) & (y < region.shape[0])
+    stays = (within & inside[np.where(within, y, 0), np.where(within, x, 0)]).all(0)
+    length = np.hypot(*np.diff(curves, axis=0).transpose(2, 0, 1)).sum(0) * stays
+    # Where none stays inside, a dot at the first one's start.
+    best = int(length.argmax())
+    path = curves[:, best] if stays[best] else start[:1]
+    return _paint(path, thickness, region)
 
 
 def _add_stroke(hint, where, sign: int, rng: np.random.Generator, scale: float) -> np.ndarray:
