@@ -30,6 +30,7 @@ ROWS = (
     "tiny16-128_bce-dice",
     "res32-256_bce-dice-bound",
     "attn32-256_bce-dice-bound",
+    "own-size",
 )
 ROUNDS = 15
 

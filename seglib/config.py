@@ -110,6 +110,7 @@ class Brush(Strict):
 
     Attributes:
         longest: pixels that the longest side of what the network sees is reduced to; null: not at all.
+        further: more such sizes; each object is trained on at one of them all, and in use their answers are averaged.
         scenes: how many scenes are generated where they are the data, of `scene_size` pixels along the longest side.
         real: use COCO where there is a folder of real data; false: generated scenes in any case.
         training, validation: images in each part; with fewer at hand, all of them in that ratio.
@@ -126,6 +127,7 @@ class Brush(Strict):
     """
 
     longest: int | None = Field(ge=16)
+    further: list[Annotated[int, Field(ge=16)]] = []
     scenes: int = Field(ge=2)
     scene_size: int = Field(ge=64)
     real: bool = True
@@ -143,9 +145,14 @@ class Brush(Strict):
     augment: Literal["none", "photographs"] = "none"
 
     @property
-    def resize(self) -> int | None:
-        """The longest side that a network of this row is used at."""
-        return self.longest
+    def sides(self) -> list[int | None]:
+        """All sizes: `longest` and `further` ones."""
+        return [self.longest, *self.further]
+
+    @property
+    def resize(self) -> int | list[int | None] | None:
+        """The longest side that a network of this row is used at, or all of them where there are several."""
+        return self.sides if self.further else self.longest
 
 
 class Scribbles(Strict):

@@ -21,13 +21,13 @@ from torch import nn
 from seglib import baselines, experiment, metrics
 from seglib.config import Brush, ConfigError, load_row
 from seglib.data import coco
+from seglib.data.clues import colour_likelihood
 from seglib.data.coco import Object, largest, read_coco
 from seglib.data.common import EpochDataset
 from seglib.data.scenes import describe
 from seglib.refinement import (
     BrushDataset,
     channels,
-    colour_likelihood,
     interact,
     refine,
     resized,
@@ -123,46 +123,6 @@ def test_red_is_red():
     assert not colourful[2:4].any()
 
 
-def likelihood_by_hand(image, hint, bins):
-    """Bayes' rule, pixel by pixel: how many of the object's pixels, and of the background's, have its colour."""
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    cell = np.floor(lab / (256 / bins))
-    outside = hint < 0 if (hint < 0).any() else hint <= 0
-    found = np.full(hint.shape, 0.5)
-    for y, x in np.ndindex(hint.shape):
-        same = (cell == cell[y, x]).all(axis=2)
-        object_, ground = (same[part].mean() if part.any() else 0 for part in (hint > 0, outside))
-        if object_ + ground:
-            found[y, x] = object_ / (object_ + ground)
-    return found
-
-
-@pytest.mark.parametrize("values", [(0, 1), (-1, 1), (-1, 0, 1), (0,), (-1, 0)])
-def test_the_colour_likelihood_is_bayes_rule(values):
-    image = rng(3).integers(0, 256, (11, 17, 3), np.uint8) // 128 * 127
-    image[:, :9] = (120, 30, 40)
-    hint = rng(4).choice(values, (11, 17)).astype(np.int8)
-    found = colour_likelihood(image, hint, smooth=0)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, likelihood_by_hand(image, hint, 16), atol=2e-4)
-
-
-def test_the_colour_likelihood_spreads_to_colours_alike():
-    image = np.zeros((4, 30, 3), np.uint8)
-    image[:, :10], image[:, 10:20], image[:, 20:] = (200, 40, 40), (235, 60, 40), (20, 60, 200)
-    hint = np.zeros((4, 30), np.int8)
-    hint[:, :10], hint[:, 25:] = 1, -1
-    seen, alike, other = (colour_likelihood(image, hint)[0, x] for x in (0, 15, 22))
-    assert seen > 0.9
-    assert alike > 0.9
-    assert other < 0.1
-    assert colour_likelihood(image, hint, smooth=0)[0, 15] == pytest.approx(0.5)  # a colour that nobody pointed at
-    hint[:, 25:] = 0  # without a word about the background it is all the rest
-    found = colour_likelihood(image, hint)
-    assert found[0, 0] > 0.9
-    assert found[0, 15] < 0.2
-
-
 @pytest.mark.parametrize("rgb", [False, True])
 def test_the_colour_likelihood_is_the_last_channel(rgb):
     image, hint = colour(20, 30), np.zeros((20, 30), np.int8)
@@ -233,7 +193,7 @@ def test_a_hint_without_foreground_is_about_the_whole_photograph():
     ],
 )
 def test_views_are_shrunk_and_small_objects_enlarged(size, longest, view, expected):
-    assert scale_to(size, brush(longest, view=view)) == pytest.approx(expected)
+    assert scale_to(size, longest, brush(view=view)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("scale", [0.1, 0.37, 1, 1.6])
@@ -347,6 +307,17 @@ def test_several_networks_average_their_probabilities():
     np.testing.assert_allclose(refine(stubs[::-1], colour(50, 70), hint, brush(32)), 0.51, atol=1e-6)
 
 
+def test_several_sizes_are_averaged():
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 1, 3, padding=1)
+    image, hint = colour(60, 90), disc(60, 90, 30, 40, 18).astype(np.int8)
+    for view in ("photograph", "object"):
+        alone = [refine([network], image, hint, brush(longest, view=view)) for longest in (None, 32, 48)]
+        together = refine([network], image, hint, brush(None, further=[32, 48], view=view))
+        np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-6)
+        assert np.abs(alone[0] - alone[1]).max() > 0.01
+
+
 @pytest.mark.parametrize("shape", [(70, 50), (49, 70), (50, 71), (1, 1)])
 def test_a_hint_of_another_size_is_refused(shape):
     with pytest.raises(ValueError, match=rf"expected a hint of the image's size \(50, 70\), got \({shape[0]}, "):
@@ -446,6 +417,18 @@ def test_sizes_are_those_of_the_items(objects, name):
         assert tuple(mask.shape) == (1, *size)
     if longest := CONFIGS[name].get("longest"):
         assert all(max(size) <= longest for size in data.sizes)
+
+
+def test_each_object_is_seen_at_one_of_several_sizes(objects):
+    chosen = set()
+    for seed in range(6):
+        alone = [BrushDataset(objects, brush(longest), seed=seed).sizes for longest in (48, 24)]
+        data = BrushDataset(objects, brush(48, further=[24]), seed=seed)
+        for epoch in range(2):
+            data.set_epoch(epoch)
+            assert [tuple(image.shape[1:]) for image, _ in data] == data.sizes
+        chosen |= {both.index(size) for size, both in zip(data.sizes, zip(*alone), strict=True)}
+    assert chosen == {0, 1}
 
 
 def test_sizes_of_a_very_long_photograph_are_those_of_the_item(tmp_path):
