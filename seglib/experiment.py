@@ -39,8 +39,8 @@ from .data.common import SegmentationDataset, channel_statistics, to_tensor
 from .files import write_mask, write_whole
 from .losses import weighted_sum
 from .metrics import BinaryMetrics, boundary_metrics, iou, mask_metrics, mean_metrics
-from .models.blocks import Normalize, initialize_kaiming
 from .models import library
+from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
 from .refinement import BrushDataset, fill_in, interact, refine, strokes_to_reach
 from .training import History, evaluate, fit, predict, resolve_precision
