@@ -223,8 +223,8 @@ Network = Annotated[
 
 
 class Loss(Strict):
-    """The arguments of `seglib.losses.weighted_sum`: the weight of each loss, how that of `boundary` grows, and how much
-    more the object's pixels count in `bce`."""
+    """The arguments of `seglib.losses.weighted_sum`: the weight of each loss, how that of `boundary` grows, and how
+    much more the object's pixels count in `bce`."""
 
     bce: float = Field(0.0, ge=0)
     dice: float = Field(0.0, ge=0)
@@ -341,6 +341,36 @@ ROWS = {
 }
 
 
+class Sweep(Strict):
+    """Every combination of a few choices for one row.
+
+    Attributes:
+        row: its name.
+        changes: to the row, in all of them, such as {"training.epochs": 3}.
+        axes: what is chosen between: of each axis the labels, and the changes that each stands for.
+    """
+
+    row: str
+    changes: dict[str, Any] = {}
+    axes: Annotated[dict[str, Annotated[dict[str, dict[str, Any]], Field(min_length=1)]], Field(min_length=1)]
+
+
+def load_sweep(report: str, name: str) -> Sweep:
+    """A sweep of a report, as its file has it.
+
+    Raises:
+        ConfigError: an unknown report or sweep, or one that is not as `Sweep` says.
+    """
+    sweeps = _mapping(_read(report).get("sweeps"), f"configs/{report}.yaml: sweeps")
+    if name not in sweeps:
+        there = f"it has {', '.join(sweeps)}" if sweeps else "it has none"
+        raise ConfigError(f"configs/{report}.yaml: no sweep {name!r}{nearest(name, sweeps)}; {there}")
+    try:
+        return Sweep.model_validate(sweeps[name])
+    except ValidationError as error:
+        raise ConfigError(_explain(error, Sweep, f"configs/{report}.yaml, sweep {name!r}")) from None
+
+
 def reports() -> list[str]:
     """The names of all reports that have a configuration file."""
     return sorted(path.stem for path in shipped("configs").glob("*.yaml"))
@@ -411,7 +441,7 @@ def _read(report: str) -> dict:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"configs/{report}.yaml is not valid YAML: {error}") from None
-    known = ("defaults", "scales", "rows")
+    known = ("defaults", "scales", "rows", "sweeps")
     if not isinstance(content, dict) or not isinstance(content.get("rows"), dict):
         raise ConfigError(f"configs/{report}.yaml: expected a mapping with the keys {', '.join(known)}")
     for key in content:
@@ -451,21 +481,21 @@ def _nested(flat: typing.Mapping[str, Any]) -> dict:
     return nested
 
 
-def _explain(error: ValidationError, kind: type[Row], source: str) -> str:
+def _explain(error: ValidationError, kind: type[Strict], source: str) -> str:
     """One line a mistake: file, row, key, what is wrong and, for an unknown key, the nearest known one."""
     lines = []
     for mistake in error.errors():
         path = mistake["loc"]
         key = ".".join(str(part) for part in path if part not in NETWORKS)  # which of them it is, nobody wrote
         if mistake["type"] == "extra_forbidden":
-            known = _fields_at(kind, path[:-1]) + list(SCALES if len(path) == 1 else ())
+            known = _fields_at(kind, path[:-1]) + list(SCALES if len(path) == 1 and kind is not Sweep else ())
             lines.append(f"{source}: unknown key {key!r}{nearest(str(path[-1]), known)}; known: {', '.join(known)}")
         else:
             lines.append(f"{source}: {key}: {mistake['msg']}, got {mistake['input']!r}")
     return "\n".join(lines)
 
 
-def _fields_at(kind: type[Row], path: tuple) -> list[str]:
+def _fields_at(kind: type[Strict], path: tuple) -> list[str]:
     """The keys that are known at a place in a row of a kind."""
     model: Any = kind
     for part in path:

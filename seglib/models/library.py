@@ -12,13 +12,13 @@ class EncoderUNet(nn.Module):
     Args:
         encoder: the library's name of it, such as "efficientnet-b2" or "resnet18".
         in_channels: channels of the input.
-        attention: "scse", concurrent spatial and channel squeeze-and-excitation (Roy et al. 2018, arXiv 1803.02579) before
-            and after the convolutions of each decoder block, or None.
+        attention: "scse", concurrent spatial and channel squeeze-and-excitation (Roy et al. 2018, arXiv 1803.02579)
+            before and after the convolutions of each decoder block, or None.
         dropout: probability of dropping a whole channel after each decoder block. The EfficientNets have a dropout of
             their own, which drops whole blocks with a probability that rises to 0.2.
 
-    Shapes: (N, in_channels, H, W) float → logits (N, 1, H, W), for any H and W ≥ 1: the image is padded on the right and
-    at the bottom, by repeating its edge, to a multiple of 32, and the logits are cropped.
+    Shapes: (N, in_channels, H, W) float → logits (N, 1, H, W), for any H and W ≥ 1: the image is padded on the right
+    and at the bottom, by repeating its edge, to a multiple of 32, and the logits are cropped.
     """
 
     def __init__(self, encoder: str, in_channels: int, *, attention: str | None = None, dropout: float = 0.0):
