@@ -110,7 +110,6 @@ class Brush(Strict):
 
     Attributes:
         longest: pixels that the longest side of what the network sees is reduced to; null: not at all.
-        further: more such sizes; each object is trained on at one of them all, and in use their answers are averaged.
         scenes: how many scenes are generated where they are the data, of `scene_size` pixels along the longest side.
         real: use COCO where there is a folder of real data; false: generated scenes in any case.
         training, validation: images in each part; with fewer at hand, all of them in that ratio.
@@ -124,10 +123,11 @@ class Brush(Strict):
         view: the network sees the photograph, or the part of it that the hint is about.
         rgb: it sees colours and not the grey value.
         likelihood: it also sees how likely each pixel's colour is the object's, by the hint.
+        further: more sizes like `longest`; each object is trained on at one of them all, and in use their answers are
+            averaged.
     """
 
     longest: int | None = Field(ge=16)
-    further: list[Annotated[int, Field(ge=16)]] = []
     scenes: int = Field(ge=2)
     scene_size: int = Field(ge=64)
     real: bool = True
@@ -142,6 +142,7 @@ class Brush(Strict):
     view: Literal["photograph", "object"] = "photograph"
     rgb: bool = False
     likelihood: bool = False
+    further: list[Annotated[int, Field(ge=16)]] = []
     augment: Literal["none", "photographs"] = "none"
 
     @property
