@@ -8,7 +8,7 @@ import yaml
 
 from seglib import baselines, config, experiment, losses, training
 from seglib.config import SCALES, ConfigError, load_row, load_rows, parse_override, reports, row_names
-from seglib.data import shapes, strokes
+from seglib.data import scribbles, shapes, strokes
 from seglib.metrics import BinaryMetrics
 from seglib.models import blocks
 
@@ -202,7 +202,11 @@ def test_few_images_are_trained_on_for_as_many_steps():
 
 def test_kervadec_s_loss_takes_over_by_a_hundredth_an_epoch():
     loss = load_row("neural_segmentello", "kervadec", "full").loss
-    assert loss.model_dump() == {"bce": 0.5, "dice": 0.5, "sobel_boundary": 0, "boundary": 1, "boundary_growth": 0.01}
+    assert loss.model_dump() == {"bce": 0.5, "dice": 0.5, "boundary": 1, "boundary_growth": 0.01} | {
+        "iou": 0,
+        "sobel_boundary": 0,
+        "positive_weight": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -534,7 +538,11 @@ def test_what_may_be_chosen_exists():
     assert choices(config.Training, "optimizer") == set(training.OPTIMIZERS)
     assert choices(config.Training, "schedule") == set(training.SCHEDULES)
     assert choices(config.HintBaseline, "method") == set(baselines.FROM_HINT)
-    assert set(config.Loss.model_fields) == {*losses.LOSSES, "boundary_growth"}
+    assert set(config.Loss.model_fields) == {*losses.LOSSES, "boundary_growth", "positive_weight"}
+    assert choices(config.ScribbleBaseline, "method") == set(baselines.FROM_STROKES)
+    assert set(typing.get_args(typing.get_args(config.Scribbles.model_fields["clues"].annotation)[0])) == set(
+        scribbles.CLUES
+    )
 
 
 def test_what_may_be_monitored_is_what_is_measured():

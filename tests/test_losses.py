@@ -189,7 +189,7 @@ def test_a_loss_of_weight_zero_is_not_computed(monkeypatch):
 )
 def test_weights_that_make_no_loss(weights):
     with pytest.raises(
-        ValueError, match=r"expected weights of at least 0.* among bce, dice, sobel_boundary, boundary; got"
+        ValueError, match=r"expected weights of at least 0.* among bce, dice, iou, sobel_boundary, boundary; got"
     ) as error:
         weighted_sum(weights)
     assert str(weights) in str(error.value)

@@ -43,6 +43,10 @@ def by_loop(prediction, target):
     return {
         "iou": 1.0 if empty else tp / (tp + fp + fn),
         "dice": 1.0 if empty else 2 * tp / (2 * tp + fp + fn),
+        "mean_iou": (
+            (1.0 if empty else tp / (tp + fp + fn)) + (tn / (tn + fp + fn) if tn + fp + fn else 1.0)
+        )
+        / 2,
         "pixel_accuracy": (tp + tn) / (tp + fp + fn + tn),
     }
 
@@ -468,6 +472,7 @@ def expected_of(pairs):
     return {name: np.mean([image[name] for image in images]) for name in images[0]} | {
         "iou_pooled": pooled["iou"],
         "dice_pooled": pooled["dice"],
+        "mean_iou_pooled": pooled["mean_iou"],
         "bce": np.mean(bce),
         "images": len(pairs),
     }
@@ -492,6 +497,8 @@ def test_averaged_and_pooled_by_hand():
     assert result["iou"] == result["dice"] == 1 / 2
     assert result["iou_pooled"] == pytest.approx(1 / 5)
     assert result["dice_pooled"] == pytest.approx(2 / 6)
+    assert result["mean_iou"] == pytest.approx((1 / 2 + (1 + 2 / 6) / 2) / 2)  # background: 5 of 5, and 2 of 6
+    assert result["mean_iou_pooled"] == pytest.approx((1 / 5 + 7 / 11) / 2)
     assert result["pixel_accuracy"] == pytest.approx((6 + 2) / 12)
     wrong, right = math.log1p(math.e), math.log1p(1 / math.e)
     assert result["bce"] == pytest.approx((8 * right + 4 * wrong) / 12)
