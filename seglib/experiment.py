@@ -39,7 +39,6 @@ from .data.common import SegmentationDataset, channel_statistics, to_tensor
 from .files import write_mask, write_whole
 from .losses import weighted_sum
 from .metrics import BinaryMetrics, boundary_metrics, iou, mask_metrics, mean_metrics
-from .models import library
 from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
 from .refinement import BrushDataset, fill_in, interact, refine, strokes_to_reach
@@ -232,6 +231,8 @@ def make_model(row: Row) -> nn.Module:
     arguments = row.model.model_dump()
     normalize = arguments.pop("normalize")
     if isinstance(row.model, EncoderUNet):
+        from .models import library  # timm takes seconds to import, and only these rows need it
+
         network = library.EncoderUNet(**arguments)
         return nn.Sequential(Normalize(row.model.in_channels), network) if normalize else network
     init = arguments.pop("init")
