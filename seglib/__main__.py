@@ -1,4 +1,4 @@
-"""The command line: python -m seglib rows, run, predict, download, notebooks, reproduce, address."""
+"""The command line: python -m seglib rows, run, predict, download, build, notebooks, reproduce, address."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
     download = commands.add_parser("download", help="fetch a published data set; goes on where a run before was cut")
     download.add_argument("name", help="coco-val2017 or pascal-voc-2012")
     download.add_argument("--data", metavar="DIR", help="folder for the real data (default: SEGLIB_DATA)")
+
+    build = commands.add_parser("build", help="make the scribble challenge's task from Pascal VOC")
+    build.add_argument("task", choices=("scribbles",))
+    build.add_argument("source", help="the folder VOCdevkit/VOC2012")
+    build.add_argument("--masks", help="folder of class masks (default: SegmentationClass of the source)")
+    build.add_argument("--out", required=True, help="a new folder, such as $SEGLIB_DATA/scribbles/train")
+    build.add_argument("--seed", type=int, default=0, help="of the strokes")
 
     notebooks = commands.add_parser("notebooks", help="run the notebooks into a folder, as notebook and as HTML")
     notebooks.add_argument("paths", nargs="*", help="notebooks (default: all)")
@@ -120,6 +127,15 @@ def _download(options) -> int:
     return 0
 
 
+def _build(options) -> int:
+    from .data.scribbles import build_from_voc
+
+    masks = options.masks or os.path.join(options.source, "SegmentationClass")
+    count = build_from_voc(options.source, masks, options.out, seed=options.seed)
+    print(f"{count} photographs with strokes and masks in {options.out}")
+    return 0
+
+
 def _notebooks(options) -> int:
     from .notebook import run_notebooks
 
@@ -155,6 +171,7 @@ COMMANDS = {
     "run": _run,
     "predict": _predict,
     "download": _download,
+    "build": _build,
     "notebooks": _notebooks,
     "reproduce": _reproduce,
     "address": _address,

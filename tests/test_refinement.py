@@ -20,7 +20,7 @@ from torch import nn
 
 from seglib import baselines, experiment, metrics
 from seglib.config import Brush, ConfigError, load_row
-from seglib.data import coco
+from seglib.data import coco, scribbles
 from seglib.data.clues import colour_likelihood
 from seglib.data.coco import Object, largest, read_coco
 from seglib.data.common import EpochDataset
@@ -763,7 +763,7 @@ def test_a_limit_leaves_out_images_and_the_validation_part_alone(real):
 
 
 def test_further_photographs_are_for_training_alone(real, tmp_path):
-    with pytest.raises(coco.DataError, match="scribble challenge"):
+    with pytest.raises(coco.DataError, match=r"no photograph in .*scribbles"):
         parts("tiny16-32_bce-dice", real, **{"data.extra": ["scribbles"]})
     folder = tmp_path / "both"
     shutil.copytree(real, folder)
@@ -773,6 +773,8 @@ def test_further_photographs_are_for_training_alone(real, tmp_path):
         cv2.imwrite(str(folder / f"scribbles/train/images/{name}.jpg"), colour(150, 200))
         truth = disc(150, 200, 75, 60, 50) | disc(150, 200, 75, 160, 30)
         cv2.imwrite(str(folder / f"scribbles/train/ground_truth/{name}.png"), truth.astype(np.uint8))
+        strokes = scribbles.scribble(truth, rng(), 0.4)
+        scribbles.write_scribble(folder / f"scribbles/train/scribbles/{name}.png", strokes)
     alone = parts("tiny16-32_bce-dice", folder)
     more = parts("tiny16-32_bce-dice", folder, **{"data.extra": ["scribbles"]})
     assert more.train.names[:-2] == alone.train.names
@@ -787,7 +789,7 @@ def test_further_photographs_are_for_training_alone(real, tmp_path):
 
 
 def test_whatever_it_is_trained_for_a_network_is_measured_on_rough_masks(real):
-    data = parts("interactive", real, **{"data.hints": ["coarse", "brush"]})
+    data = parts("interactive", real, **{"data.hints": ["coarse", "brush"], "data.extra": []})
     assert data.train.config.hints == ["coarse", "brush"]
     assert data.train.config.corrections == 4
     assert data.train.fresh
