@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     build.add_argument("task", choices=("scribbles",))
     build.add_argument("source", help="the folder VOCdevkit/VOC2012")
     build.add_argument("--masks", help="folder of class masks (default: SegmentationClass of the source)")
-    build.add_argument("--out", required=True, help="a new folder")
+    build.add_argument("--out", required=True, help="a new folder, such as $SEGLIB_DATA/scribbles/train")
     build.add_argument("--seed", type=int, default=0, help="of the strokes")
 
     notebooks = commands.add_parser("notebooks", help="run the notebooks into a folder, as notebook and as HTML")

@@ -121,10 +121,9 @@ class Brush(Strict):
         corrections: most strokes that a user adds, of either sign; their number is random.
         fresh: another hint in every epoch.
         view: the network sees the photograph, or the part of it that the hint is about.
+        margin: how much of its surroundings that part has, see `seglib.refinement.window`.
         rgb: it sees colours and not the grey value.
         likelihood: it also sees how likely each pixel's colour is the object's, by the hint.
-        further: more sizes like `longest`; each object is trained on at one of them all, and in use their answers are
-            averaged.
     """
 
     longest: int | None = Field(ge=16)
@@ -140,20 +139,15 @@ class Brush(Strict):
     corrections: int = Field(0, ge=0)
     fresh: bool = False
     view: Literal["photograph", "object"] = "photograph"
+    margin: float = Field(1.0, ge=0)
     rgb: bool = False
     likelihood: bool = False
-    further: list[Annotated[int, Field(ge=16)]] = []
     augment: Literal["none", "photographs"] = "none"
 
     @property
-    def sides(self) -> list[int | None]:
-        """All sizes: `longest` and `further` ones."""
-        return [self.longest, *self.further]
-
-    @property
-    def resize(self) -> int | list[int | None] | None:
-        """The longest side that a network of this row is used at, or all of them where there are several."""
-        return self.sides if self.further else self.longest
+    def resize(self) -> int | None:
+        """The longest side that a network of this row is used at."""
+        return self.longest
 
 
 class Scribbles(Strict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import sys
 import zipfile
@@ -77,24 +76,24 @@ def predict_files(
     return failed
 
 
-def trained_size(row: Row, path: str | Path) -> int | list[int | None] | tuple[int, int] | None:
+def trained_size(row: Row, path: str | Path) -> int | tuple[int, int] | None:
     """The size that a weights file says its network sees pictures at, else the row's; None: their own. With strokes,
     width and height."""
     if isinstance(row.data, Shapes):
         return None
+    said = weights.metadata(path).get("size", str(row.data.resize))
     if isinstance(row.data, Scribbles):
-        return tuple(map(int, weights.metadata(path).get("size", row.data.resize).split("x")))
-    return ast.literal_eval(weights.metadata(path).get("size", str(row.data.resize)))
+        return tuple(map(int, said.split("x")))
+    return None if said == "None" else int(said)
 
 
-def _probability(row: Row, model: nn.Module, size, image: np.ndarray, hint: np.ndarray | None):
+def _probability(row: Row, model: nn.Module, size: int | None, image: np.ndarray, hint: np.ndarray | None):
     if hint is None:
         return probability([model], image, size)
     if isinstance(row.data, Scribbles):
         width, height = size
         return fill_in([model], image, hint, row.data.model_copy(update={"width": width, "height": height}))
-    longest, *further = size if isinstance(size, list) else [size]
-    return refine([model], image, hint, row.data.model_copy(update={"longest": longest, "further": further}))
+    return refine([model], image, hint, row.data.model_copy(update={"longest": size}))
 
 
 def read_hint(folder: Path, stem: str, read: Callable[[Path], np.ndarray]) -> np.ndarray:

@@ -53,12 +53,11 @@ def window(hint: np.ndarray, margin: float = 1.0) -> tuple[slice, slice]:
     return slice(max(0, top - more), top + down + more), slice(max(0, left - more), left + across + more)
 
 
-def scale_to(size: tuple[int, int], longest: int | None, config: Brush) -> float:
-    """By how much a network's view of height and width `size` is shrunk, so that its longest side becomes `longest`, or
-    a small object's (at most 2×) enlarged."""
-    if longest is None:
+def scale_to(size: tuple[int, int], config: Brush) -> float:
+    """By how much a network's view of height and width `size` is shrunk, or a small object's (at most 2×) enlarged."""
+    if config.longest is None:
         return 1.0
-    return min(longest / max(size), 2.0 if config.view == "object" else 1.0)
+    return min(config.longest / max(size), 2.0 if config.view == "object" else 1.0)
 
 
 def resized(picture: np.ndarray, scale: float, nearest: bool = False) -> np.ndarray:
@@ -86,14 +85,13 @@ def refine(models: Sequence[nn.Module], image: np.ndarray, hint: np.ndarray, con
     """
     if hint.shape != image.shape[:2]:
         raise ValueError(f"expected a hint of the image's size {image.shape[:2]}, got {hint.shape}")
-    part = window(hint) if config.view == "object" else (slice(None), slice(None))
+    part = window(hint, config.margin) if config.view == "object" else (slice(None), slice(None))
     probability = np.zeros(hint.shape, np.float32)
     seen, view = image[part], hint[part]
-    for longest in config.sides:
-        scale = scale_to(view.shape, longest, config)
-        batch = channels(resized(seen, scale), resized(view, scale, nearest=True), config.rgb, config.likelihood)[None]
-        mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
-        probability[part] += cv2.resize(mean, view.shape[::-1], interpolation=cv2.INTER_LINEAR) / len(config.sides)
+    scale = scale_to(view.shape, config)
+    batch = channels(resized(seen, scale), resized(view, scale, nearest=True), config.rgb, config.likelihood)[None]
+    mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
+    probability[part] = cv2.resize(mean, view.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return probability
 
 
@@ -154,8 +152,8 @@ class BrushDataset(EpochDataset):
         for entry in objects:
             hint = self.hint(entry, entry.mask())
             if hint.any():
-                size = hint[window(hint)].shape if config.view == "object" else entry.size
-                factor = scale_to(size, self.longest(entry), config)
+                size = hint[window(hint, config.margin)].shape if config.view == "object" else entry.size
+                factor = scale_to(size, config)
                 self.objects.append(entry)
                 self.sizes.append(tuple(max(1, round(length * factor)) for length in size))
         if not self.objects:
@@ -170,11 +168,6 @@ class BrushDataset(EpochDataset):
         """The true masks at their photographs' own sizes."""
         return (entry.mask() for entry in self.objects)
 
-    def longest(self, entry: Object) -> int | None:
-        """To what the longest side is reduced of what the network sees of an object, always the same."""
-        sides = self.config.sides
-        return sides[np.random.default_rng([self.seed, entry.annotation_id, 2]).integers(len(sides))]
-
     def hint(self, entry: Object, mask: np.ndarray, reduced: float = 1.0, epoch: int = 0) -> np.ndarray:
         """The hint for an object whose mask is at `reduced` times its photograph's size: int8 (H, W)."""
         scale = self.scale * reduced
@@ -186,17 +179,16 @@ class BrushDataset(EpochDataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         entry, config = self.objects[index], self.config
-        longest = self.longest(entry)
-        reduced = scale_to(entry.size, longest, config) if config.view == "photograph" else 1.0
+        reduced = scale_to(entry.size, config) if config.view == "photograph" else 1.0
         image, mask = resized(entry.image(), reduced), resized(entry.mask().astype(np.uint8), reduced, nearest=True)
         image, mask = self.augmented(image, mask, index)
         epoch = self.epoch if self.fresh else 0
         hint = self.hint(entry, mask > 0, reduced, epoch)
         if config.view == "object":
             rng = np.random.default_rng([self.seed, entry.annotation_id, epoch, 1])
-            part = window(hint, margin=rng.uniform(0.7, 1.5) if self.fresh else 1.0)
+            part = window(hint, config.margin * (rng.uniform(0.7, 1.5) if self.fresh else 1.0))
             image, mask, hint = image[part], mask[part], hint[part]
-            factor = scale_to(mask.shape, longest, config)
+            factor = scale_to(mask.shape, config)
             image = resized(image, factor)
             mask, hint = (resized(one, factor, nearest=True) for one in (mask, hint))
         return channels(image, hint, config.rgb, config.likelihood), torch.from_numpy(mask.astype(np.float32))[None]

@@ -20,7 +20,7 @@ from torch import nn
 
 from seglib import baselines, experiment, metrics
 from seglib.config import Brush, ConfigError, load_row
-from seglib.data import coco
+from seglib.data import coco, scribbles
 from seglib.data.clues import colour_likelihood
 from seglib.data.coco import Object, largest, read_coco
 from seglib.data.common import EpochDataset
@@ -193,7 +193,7 @@ def test_a_hint_without_foreground_is_about_the_whole_photograph():
     ],
 )
 def test_views_are_shrunk_and_small_objects_enlarged(size, longest, view, expected):
-    assert scale_to(size, longest, brush(view=view)) == pytest.approx(expected)
+    assert scale_to(size, brush(longest, view=view)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("scale", [0.1, 0.37, 1, 1.6])
@@ -307,17 +307,6 @@ def test_several_networks_average_their_probabilities():
     np.testing.assert_allclose(refine(stubs[::-1], colour(50, 70), hint, brush(32)), 0.51, atol=1e-6)
 
 
-def test_several_sizes_are_averaged():
-    torch.manual_seed(0)
-    network = nn.Conv2d(3, 1, 3, padding=1)
-    image, hint = colour(60, 90), disc(60, 90, 30, 40, 18).astype(np.int8)
-    for view in ("photograph", "object"):
-        alone = [refine([network], image, hint, brush(longest, view=view)) for longest in (None, 32, 48)]
-        together = refine([network], image, hint, brush(None, further=[32, 48], view=view))
-        np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-6)
-        assert np.abs(alone[0] - alone[1]).max() > 0.01
-
-
 @pytest.mark.parametrize("shape", [(70, 50), (49, 70), (50, 71), (1, 1)])
 def test_a_hint_of_another_size_is_refused(shape):
     with pytest.raises(ValueError, match=rf"expected a hint of the image's size \(50, 70\), got \({shape[0]}, "):
@@ -419,16 +408,17 @@ def test_sizes_are_those_of_the_items(objects, name):
         assert all(max(size) <= longest for size in data.sizes)
 
 
-def test_each_object_is_seen_at_one_of_several_sizes(objects):
-    chosen = set()
-    for seed in range(6):
-        alone = [BrushDataset(objects, brush(longest), seed=seed).sizes for longest in (48, 24)]
-        data = BrushDataset(objects, brush(48, further=[24]), seed=seed)
-        for epoch in range(2):
-            data.set_epoch(epoch)
-            assert [tuple(image.shape[1:]) for image, _ in data] == data.sizes
-        chosen |= {both.index(size) for size, both in zip(data.sizes, zip(*alone), strict=True)}
-    assert chosen == {0, 1}
+def test_the_view_s_margin_is_the_row_s(objects):
+    for margin in (0.5, 2.0):
+        config = brush(view="object", margin=margin)
+        data = BrushDataset(objects, config)
+        for index, (image, _) in enumerate([data[i] for i in range(len(data))]):
+            photograph, hint, _ = data.at_own_size(index)
+            part = window(hint, margin)
+            assert tuple(image.shape[1:]) == data.sizes[index] == hint[part].shape
+            seen = refine([nn.Conv2d(3, 1, 1)], photograph, hint, config) > 0
+            assert seen[part].all()
+            assert seen.sum() == hint[part].size
 
 
 def test_sizes_of_a_very_long_photograph_are_those_of_the_item(tmp_path):
@@ -773,7 +763,7 @@ def test_a_limit_leaves_out_images_and_the_validation_part_alone(real):
 
 
 def test_further_photographs_are_for_training_alone(real, tmp_path):
-    with pytest.raises(coco.DataError, match="scribble challenge"):
+    with pytest.raises(coco.DataError, match=r"no photograph in .*scribbles"):
         parts("tiny16-32_bce-dice", real, **{"data.extra": ["scribbles"]})
     folder = tmp_path / "both"
     shutil.copytree(real, folder)
@@ -783,6 +773,8 @@ def test_further_photographs_are_for_training_alone(real, tmp_path):
         cv2.imwrite(str(folder / f"scribbles/train/images/{name}.jpg"), colour(150, 200))
         truth = disc(150, 200, 75, 60, 50) | disc(150, 200, 75, 160, 30)
         cv2.imwrite(str(folder / f"scribbles/train/ground_truth/{name}.png"), truth.astype(np.uint8))
+        strokes = scribbles.scribble(truth, rng(), 0.4)
+        scribbles.write_scribble(folder / f"scribbles/train/scribbles/{name}.png", strokes)
     alone = parts("tiny16-32_bce-dice", folder)
     more = parts("tiny16-32_bce-dice", folder, **{"data.extra": ["scribbles"]})
     assert more.train.names[:-2] == alone.train.names
@@ -797,7 +789,7 @@ def test_further_photographs_are_for_training_alone(real, tmp_path):
 
 
 def test_whatever_it_is_trained_for_a_network_is_measured_on_rough_masks(real):
-    data = parts("interactive", real, **{"data.hints": ["coarse", "brush"]})
+    data = parts("interactive", real, **{"data.hints": ["coarse", "brush"], "data.extra": []})
     assert data.train.config.hints == ["coarse", "brush"]
     assert data.train.config.corrections == 4
     assert data.train.fresh

@@ -34,6 +34,7 @@ VOC_CATEGORIES = (
     *("bottle", "chair", "dining table", "potted plant", "couch", "tv"),
 )
 CLUES = ("likelihood", "geodesic")
+LEVELS = ("none", "low", "medium", "high")  # of augmentation
 GEODESIC_LONGEST = 128  # pixels of the longest side that geodesic distances are found at: they change slowly
 # In the one picture of labels that is augmented: 0 not drawn on, 1 the object's stroke, 2 the background's; and back.
 DRAWN, SIGNS = np.array([0, 1, 2], np.uint8), np.array([0, 1, -1], np.int8)
@@ -76,15 +77,15 @@ def read_challenge(folder: str | Path, part: str = "train") -> Scribbled:
             part, `ground_truth/*.png`.
 
     Raises:
-        DataError: no photograph, or one whose strokes or mask are missing, unreadable or of another size; strokes with
-            other values than 0, 1 and 255. The message names the file.
+        DataError: no photograph, or one whose strokes or (in the training part) mask are missing, unreadable or of
+            another size; strokes with other values than 0, 1 and 255. The message names the file.
     """
     place = Path(folder) / CHALLENGE / part
     paths = sorted((place / "images").glob("*.jpg"))
     if not paths:
         raise DataError(f"no photograph in {place / 'images'}; {HOW_TO_GET}")
     found = Scribbled([], [], [], [path.stem for path in paths])
-    has_truth, one_sided = (place / "ground_truth").is_dir(), []
+    has_truth, one_sided = part == "train" or (place / "ground_truth").is_dir(), []
     for path in paths:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
         if image is None:
@@ -94,9 +95,9 @@ def read_challenge(folder: str | Path, part: str = "train") -> Scribbled:
         if {-1, 1} - set(np.unique(strokes)):
             one_sided.append(path.stem)
         if has_truth:
-            truth = _read_grey(place / "ground_truth" / f"{path.stem}.png")
+            truth = _read_labels(place / "ground_truth" / f"{path.stem}.png")
             _check_size(truth, image, place / "ground_truth" / f"{path.stem}.png")
-            found.masks.append(truth > 0)  # a palette image: index 0 is black, and index 1 whatever its palette says
+            found.masks.append(truth > 0)
         found.images.append(image)
         found.scribbles.append(strokes)
     if one_sided:
@@ -114,7 +115,7 @@ def read_scribble(path: Path) -> np.ndarray:
     Raises:
         DataError: it cannot be read, or has other values.
     """
-    picture = _read_grey(path)
+    picture = _read_labels(path)
     others = set(np.unique(picture).tolist()) - {0, 1, 255}
     if others:
         raise DataError(
@@ -230,7 +231,7 @@ def build_from_voc(voc: str | Path, masks: str | Path, out: str | Path, *, seed:
             classes = np.array(Image.open(path))  # a palette image: its indices are the classes
             mask = (classes > 0) & (classes < 255)
             photograph = photographs / f"{path.stem}.jpg"
-            if mask.shape != SIZE or not mask.any() or not photograph.is_file():
+            if mask.shape != SIZE or not mask.any() or not _has_size(photograph, SIZE):
                 continue
             number = int(path.stem.replace("_", ""))
             strokes = scribble(mask, np.random.default_rng([seed, number]), SIZE[1] / 640)
@@ -245,15 +246,31 @@ def build_from_voc(voc: str | Path, masks: str | Path, out: str | Path, *, seed:
     return count
 
 
+def _has_size(photograph: Path, size: tuple[int, int]) -> bool:
+    try:
+        with Image.open(photograph) as image:
+            return image.size == size[::-1]
+    except OSError:
+        return False
+
+
 def write_scribble(path: str | Path, strokes: np.ndarray) -> None:
     """The inverse of `read_scribble`: writes strokes (H, W) of −1, 0 and 1 as a grey PNG."""
     write_grey(path, np.select([strokes < 0, strokes > 0], [0, 1], 255).astype(np.uint8))
 
 
-def _read_grey(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if picture is None:
-        raise DataError(f"{path}: {'not a readable image' if path.is_file() else 'there is no such file'}")
+def _read_labels(path: Path) -> np.ndarray:
+    """The numbers in a picture (H, W): indices into a palette, grey values, or colours whose channels are equal."""
+    try:
+        picture = np.array(Image.open(path))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+    except (OSError, SyntaxError) as error:  # Pillow's word for a broken PNG is SyntaxError
+        raise DataError(f"{path}: not a readable image ({error})") from None
+    if picture.ndim == 3:
+        if (picture[..., :3] != picture[..., :1]).any():
+            raise DataError(f"{path}: expected a picture of labels, got one with colours")
+        picture = picture[..., 0]
     return picture
 
 
@@ -275,6 +292,8 @@ def network_input(image: np.ndarray, strokes: np.ndarray, clues: Sequence[str] =
     Returns:
         float32 (4 + clues, H, W): colours from 0 to 1, strokes, clues.
     """
+    if set(clues) - set(CLUES):
+        raise ValueError(f"clues: expected some of {', '.join(CLUES)}, got {list(clues)}")
     channels = [*(image.astype(np.float32).transpose(2, 0, 1) / 255), strokes.astype(np.float32)]
     if "likelihood" in clues:
         channels.append(colour_likelihood(image, strokes))
@@ -290,16 +309,18 @@ def _geodesic_share(image: np.ndarray, strokes: np.ndarray) -> np.ndarray:
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     # A stroke that is thinner than a pixel of the smaller picture is still there.
     seeds = [
-        cv2.resize((strokes == side).astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.2 for side in (1, -1)
+        cv2.resize((strokes == side).astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.1 for side in (1, -1)
     ]
     to_object, to_background = (geodesic_distance(small, where) for where in seeds)
     if not (
         seeds[0].any() and seeds[1].any()
     ):  # what nobody drew is as far as the farthest pixel is from what they did
         known = to_object if seeds[0].any() else to_background
-        farthest = known.max() if np.isfinite(known).all() else 1.0
+        farthest = max(1.0, known.max()) if np.isfinite(known).all() else 1.0
         to_object, to_background = (np.where(np.isfinite(one), one, farthest) for one in (to_object, to_background))
-    share = to_background / np.maximum(to_object + to_background, 1e-6)
+    # Where strokes of both sides fall into one pixel, neither has it.
+    total = to_object + to_background
+    share = np.divide(to_background, total, out=np.full_like(total, 0.5), where=total > 0)
     return cv2.resize(share.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
@@ -368,6 +389,8 @@ def augmentation(level: str, size: tuple[int, int]) -> A.Compose | None:
             of the object in them for certain; "high": elastic and grid distortions and blur as well.
         size: height and width of images, before and after.
     """
+    if level not in LEVELS:
+        raise ValueError(f"level: expected one of {', '.join(LEVELS)}, got {level!r}")
     if level == "none":
         return None
     height, width = size
@@ -378,10 +401,10 @@ def augmentation(level: str, size: tuple[int, int]) -> A.Compose | None:
         A.ColorJitter(brightness=(0.7, 1.3), contrast=(0.7, 1.3), saturation=(0.7, 1.3), hue=(-0.03, 0.03), p=0.7),
     ]
     if level in ("medium", "high"):
-        aware = A.CropNonEmptyMaskIfExists(round(0.7 * height), round(0.7 * width), ignore_values=[2, 4])
-        back = A.Resize(height, width)
+        aware = A.CropNonEmptyMaskIfExists(round(0.7 * height), round(0.7 * width), ignore_values=[2, 4], p=1)
+        back = A.Resize(height, width, p=1)
         anywhere = A.RandomResizedCrop(size, scale=(0.4, 1.0), ratio=(0.8 * width / height, 1.25 * width / height))
-        steps.append(A.OneOf([A.Sequential([aware, back]), anywhere], p=0.5))
+        steps.append(A.OneOf([A.Sequential([aware, back], p=1), anywhere], p=0.5))  # its parts by their p's shares
     if level == "high":
         steps += [
             A.ElasticTransform(alpha=width / 8, sigma=width / 40, p=0.3),
@@ -401,10 +424,10 @@ def stratified_folds(data: Scribbled, count: int, seed: int) -> list[np.ndarray]
         `count` sorted arrays of indices; each photograph is in one.
 
     Raises:
-        DataError: fewer photographs than folds.
+        DataError: fewer photographs with masks than folds.
     """
-    if len(data) < count:
-        raise DataError(f"{len(data)} photographs cannot be split into {count} folds")
+    if len(data.masks) < count:
+        raise DataError(f"{len(data.masks)} photographs with masks cannot be split into {count} folds")
     rng = np.random.default_rng(seed)
     order = np.argsort([mask.mean() for mask in data.masks], kind="stable")
     fold = np.empty(len(data), int)

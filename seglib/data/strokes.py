@@ -135,7 +135,7 @@ def scribble(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> 
         Hint (H, W) of −1, 0 and 1. A side that has no room for a stroke has none.
     """
     hint = np.zeros(mask.shape, np.int8)
-    diameter = max(1, round(9 * scale))
+    diameter = 2 * round(4.5 * scale) + 1  # odd: with an even one, OpenCV's closing moves the mask
     closed = cv2.morphologyEx(
         mask.astype(np.uint8),
         cv2.MORPH_CLOSE,
@@ -167,7 +167,7 @@ def scribble(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> 
 
 def _curve(region: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
     """A smooth curve that stays inside a region that is not empty, of several the longest: bool (H, W)."""
-    thickness = max(1, round(4.5 * scale))
+    thickness = 5.8 * scale
     depth = _depth(region)
     ys, xs = np.nonzero(depth > min(thickness / 2, 0.7 * depth.max()))
     inside = np.zeros(region.shape, bool)
@@ -186,7 +186,15 @@ def _curve(region: np.ndarray, rng: np.random.Generator, scale: float) -> np.nda
     # Where none stays inside, a dot at the first one's start.
     best = int(length.argmax())
     path = curves[:, best] if stays[best] else start[:1]
-    return _paint(path, thickness, region)
+    # OpenCV's lines are whole pixels thick, these not: drawn four times as large, and what is half covered counts.
+    canvas = np.zeros((4 * region.shape[0], 4 * region.shape[1]), np.uint8)
+    points, brush = np.round(4 * path + 1.5).astype(np.int32), max(1, round(4 * thickness) - 1)  # OpenCV draws one more
+    cv2.polylines(canvas, [points], False, 255, brush)
+    cv2.circle(canvas, points[0].tolist(), brush // 2, 255, -1)  # a path may be a single point
+    drawn = cv2.resize(canvas, region.shape[::-1], interpolation=cv2.INTER_AREA) >= 128
+    x, y = np.round(path).astype(int).T
+    drawn[y, x] = True  # even where it is thinner than a pixel
+    return drawn & region
 
 
 def _add_stroke(hint, where, sign: int, rng: np.random.Generator, scale: float) -> np.ndarray:
