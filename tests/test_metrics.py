@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist
 from skimage.metrics import hausdorff_distance
+from torchmetrics import JaccardIndex
 from torchmetrics.functional.segmentation import hausdorff_distance as peer_hausdorff
 
 from seglib.metrics import (
@@ -43,10 +44,7 @@ def by_loop(prediction, target):
     return {
         "iou": 1.0 if empty else tp / (tp + fp + fn),
         "dice": 1.0 if empty else 2 * tp / (2 * tp + fp + fn),
-        "mean_iou": (
-            (1.0 if empty else tp / (tp + fp + fn)) + (tn / (tn + fp + fn) if tn + fp + fn else 1.0)
-        )
-        / 2,
+        "mean_iou": ((1.0 if empty else tp / (tp + fp + fn)) + (tn / (tn + fp + fn) if tn + fp + fn else 1.0)) / 2,
         "pixel_accuracy": (tp + tn) / (tp + fp + fn + tn),
     }
 
@@ -487,6 +485,51 @@ def test_images_of_different_sizes_count_the_same():
     batches = [random_batch(3, 4, 9, seed=1), random_batch(2, 13, 2, seed=2)]
     pairs = [pair for batch in batches for pair in zip(*batch)]
     assert measure(*batches) == pytest.approx(expected_of(pairs), rel=1e-6)
+
+
+def test_mean_iou_equals_torchmetrics():
+    """Their mean over the two classes leaves out one that nobody sees; then the other is found whole, and so is it."""
+    sets = [random_batch(5, 6, 11), random_batch(4, 9, 4, seed=1)]
+    sets += [(torch.full((1, 1, 3, 5), value), torch.full((1, 1, 3, 5), float(value > 0))) for value in (2.0, -2.0)]
+    some = torch.Generator().manual_seed(2)
+    sets += [(x, t.masked_fill(torch.rand(t.shape, generator=some) < 0.3, 255)) for x, t in sets[:2]]
+
+    def jaccard():
+        return JaccardIndex(task="multiclass", num_classes=2, average="macro", ignore_index=255)
+
+    each, pooled = [], jaccard()
+    for logits, target in sets:
+        for prediction, truth in zip((logits >= 0).int(), target.int()):
+            each.append(jaccard()(prediction, truth).item())
+            pooled.update(prediction, truth)
+    found = measure(*sets)
+    assert found["images"] == len(each) == 20
+    assert found["mean_iou"] == pytest.approx(np.mean(each), rel=1e-6)
+    assert found["mean_iou_pooled"] == pytest.approx(pooled.compute().item(), rel=1e-6)
+
+
+def test_mean_iou_does_not_tell_object_from_background():
+    logits, target = random_batch(9, 5, 11)
+    found, inside_out = measure((logits, target)), measure((-logits, 1 - target))
+    for name in ("mean_iou", "mean_iou_pooled"):
+        assert inside_out[name] == pytest.approx(found[name])
+    # The mean of what each of the two is called alone.
+    assert found["mean_iou"] == pytest.approx((found["iou"] + inside_out["iou"]) / 2)
+    assert found["mean_iou_pooled"] == pytest.approx((found["iou_pooled"] + inside_out["iou_pooled"]) / 2)
+
+
+@pytest.mark.parametrize(("logit", "truth", "expected"), [(3.0, 1.0, 1), (-3.0, 0.0, 1), (3.0, 0.0, 0), (-3.0, 1.0, 0)])
+def test_mean_iou_of_empty_and_full_masks(logit, truth, expected):
+    found = measure((torch.full((2, 1, 3, 5), logit), torch.full((2, 1, 3, 5), truth)))
+    assert found["mean_iou"] == found["mean_iou_pooled"] == expected
+
+
+def test_nothing_but_background_gets_half_of_the_mean_iou():
+    """As many do for a small object: 1 − share for the background, and nothing for the object."""
+    target = torch.zeros(1, 1, 4, 10)
+    target[..., :2, :5] = 1
+    found = measure((torch.full((1, 1, 4, 10), -1.0), target))
+    assert found["mean_iou"] == found["mean_iou_pooled"] == pytest.approx((0 + 30 / 40) / 2)
 
 
 def test_averaged_and_pooled_by_hand():

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import Dataset
 
+from seglib import training
 from seglib.data.common import SegmentationDataset
 from seglib.losses import bce_loss, dice_loss, weighted_sum
 from seglib.metrics import BinaryMetrics
@@ -128,8 +130,59 @@ def test_schedules():
     assert len(set(train(tiny_unet(), data, epochs=3).column("learning_rate"))) == 1
 
 
+@pytest.fixture
+def rates(monkeypatch):
+    """The learning rate of every step with the cosine schedule, and at last the one that is left."""
+
+    class Rates(list):
+        left = None
+
+    found, cosine = Rates(), training.SCHEDULES["cosine"]
+
+    def watched(optimizer, *arguments):
+        optimizer.register_step_pre_hook(lambda *_: found.append([group["lr"] for group in optimizer.param_groups]))
+        found.left = lambda: optimizer.param_groups[0]["lr"]
+        return cosine(optimizer, *arguments)
+
+    monkeypatch.setitem(training.SCHEDULES, "cosine", watched)
+    return found
+
+
+@pytest.mark.parametrize(("optimizer", "epochs", "batch_size"), [("adam", 4, 4), ("adamw", 3, 5)])
+def test_cosine_falls_step_by_step_along_half_a_wave(rates, optimizer, epochs, batch_size):
+    options = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "learning_rate": 0.005}
+    history = train(nn.Conv2d(1, 1, 1), schedule="cosine", **options)
+    steps = math.ceil(12 / batch_size)  # of an epoch, a smaller batch the last
+    n = epochs * steps
+    expected = [1e-7 + (0.005 - 1e-7) * (1 + math.cos(math.pi * k / n)) / 2 for k in range(n + 1)]
+    assert [rate for (rate,) in rates] == pytest.approx(expected[:-1], rel=1e-9)
+    assert rates.left() == pytest.approx(1e-7, rel=1e-6)
+    assert history.column("learning_rate") == pytest.approx(expected[:-1:steps], rel=1e-9)  # as an epoch begins
+
+
+def test_a_cosine_that_is_cut_short_by_patience_is_that_of_all_epochs(rates):
+    model = nn.Conv2d(1, 1, 1)
+    history = train(model, epochs=40, batch_size=6, learning_rate=1e-6, patience=3, schedule="cosine")
+    assert len(history) < 40  # such a rate changes next to nothing
+    n = 40 * 2
+    expected = [1e-7 + 9e-7 * (1 + math.cos(math.pi * k / n)) / 2 for k in range(len(rates))]
+    assert [rate for (rate,) in rates] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_run_with_a_cosine_is_taken_up_bit_for_bit(tmp_path):
+    whole, first, second = (tiny_unet(dropout=0.3) for _ in range(3))
+    options = {"epochs": 4, "schedule": "cosine", "optimizer": "adamw", "weight_decay": 1e-4}
+    unbroken = train(whole, **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(first, folder=tmp_path, on_epoch=stop_after(2), **options)
+    history = train(second, folder=tmp_path, **options)
+    assert same(whole.state_dict(), second.state_dict())
+    for one, other in zip(unbroken, history, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
 def test_unknown_options_are_named():
-    with pytest.raises(ValueError, match="schedule: expected one of constant, plateau, one-cycle; got 'cosin'"):
+    with pytest.raises(ValueError, match="schedule: expected one of constant, plateau, one-cycle, cosine; got 'cosin'"):
         train(tiny_unet(), schedule="cosin")
     with pytest.raises(ValueError, match="optimizer: expected one of adam, adamw, muon"):
         train(tiny_unet(), optimizer="sgdm")
