@@ -117,8 +117,9 @@ def fit(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model.to(accelerator.device, memory_format=layout)
     train_loader = make_loader(train, batch_size, workers, shuffle_seed=hash_seed(seed))
-    # Without gradients a larger batch fits; of images of many sizes it would be more padding.
-    validation_loader = make_loader(validation, batch_size if mixed_sizes(validation) else 2 * batch_size, workers)
+    # Without gradients a larger batch fits. Images of many sizes come one by one, as in use: padding would change what
+    # a network with group normalisation makes of them.
+    validation_loader = make_loader(validation, 1 if mixed_sizes(validation) else 2 * batch_size, workers)
     optimizer_ = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     network, optimizer_, train_loader, validation_loader = accelerator.prepare(
         model, optimizer_, train_loader, validation_loader
