@@ -213,7 +213,7 @@ class UNet(Strict):
 NETWORKS = {"UNet": UNet, "EncoderUNet": EncoderUNet}
 Network = Annotated[
     Annotated[UNet, Tag("UNet")] | Annotated[EncoderUNet, Tag("EncoderUNet")],
-    Discriminator(lambda given: "EncoderUNet" if "encoder" in dict(given) else "UNet"),
+    Discriminator(lambda given: "EncoderUNet" if isinstance(given, dict) and "encoder" in given else "UNet"),
 ]
 
 

@@ -71,8 +71,8 @@ def run_sweep(
         raise ValueError(f"backend: expected {' or '.join(BACKENDS)}, got {backend!r}")
     if gpus and backend != "ray":
         raise ValueError("GPUs are shared out by Ray alone; take backend 'ray'")
-    sweep = load_sweep(report, name)
-    todo = []
+    sweep, todo = load_sweep(report, name), []
+    data = data or os.environ.get("SEGLIB_DATA")  # said to every worker: another machine's variable may differ
     for cell in cells(sweep):
         load_row(report, sweep.row, scale, cell.overrides)  # a mistake in any is known before the first is run
         if not cell_path(report, sweep, cell, scale, seed, data, out).is_file():

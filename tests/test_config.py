@@ -553,9 +553,6 @@ def test_mistakes_in_a_scribble_row_are_explained_by_its_own_keys(key, value, na
     assert len(message(error).splitlines()) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the question which network it is fails, with a TypeError or ValueError of its own"
-)
 @pytest.mark.parametrize("value", [3, "resnet18", [8, 16]])
 def test_a_network_that_is_no_mapping(value):
     with pytest.raises(ConfigError, match=r"configs/scribbles\.yaml, row 'report': model: .*, got "):

@@ -27,6 +27,11 @@ class EncoderUNet(nn.Module):
         self.network = smp.Unet(
             encoder, encoder_weights=None, in_channels=in_channels, decoder_attention_type=attention
         )
+        # What the library builds and never runs gets no gradient, and processes that wait for one would wait for ever.
+        unused = [self.network.decoder.blocks[-1].attention1]  # there is no skip to attend to
+        unused += [getattr(self.network.encoder, name, None) for name in ("_conv_head", "_bn1")]
+        for module in filter(None, unused):
+            module.requires_grad_(False)
         if dropout:
             for block in self.network.decoder.blocks:
                 block.attention2 = nn.Sequential(block.attention2, nn.Dropout2d(dropout))
