@@ -210,10 +210,17 @@ class UNet(Strict):
     refine: bool = False
 
 
+def _network(given: Any) -> str:
+    """Which of the networks a mapping, or what became of it, describes."""
+    return (
+        "EncoderUNet" if "encoder" in (given if isinstance(given, dict) else getattr(given, "__dict__", ())) else "UNet"
+    )
+
+
 NETWORKS = {"UNet": UNet, "EncoderUNet": EncoderUNet}
 Network = Annotated[
     Annotated[UNet, Tag("UNet")] | Annotated[EncoderUNet, Tag("EncoderUNet")],
-    Discriminator(lambda given: "EncoderUNet" if isinstance(given, dict) and "encoder" in given else "UNet"),
+    Discriminator(_network),
 ]
 
 
