@@ -90,13 +90,15 @@ def read_challenge(folder: str | Path, part: str = "train") -> Scribbled:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
         if image is None:
             raise DataError(f"{path}: not a readable image")
-        strokes = read_scribble(place / "scribbles" / f"{path.stem}.png")
-        _check_size(strokes, image, place / "scribbles" / f"{path.stem}.png")
+        drawn = place / "scribbles" / f"{path.stem}.png"
+        strokes = read_scribble(drawn)
+        _check_size(strokes, image, drawn)
         if {-1, 1} - set(np.unique(strokes)):
             one_sided.append(path.stem)
         if has_truth:
-            truth = _read_labels(place / "ground_truth" / f"{path.stem}.png")
-            _check_size(truth, image, place / "ground_truth" / f"{path.stem}.png")
+            known = place / "ground_truth" / f"{path.stem}.png"
+            truth = _read_labels(known)
+            _check_size(truth, image, known)
             found.masks.append(truth > 0)
         found.images.append(image)
         found.scribbles.append(strokes)
@@ -312,9 +314,8 @@ def _geodesic_share(image: np.ndarray, strokes: np.ndarray) -> np.ndarray:
         cv2.resize((strokes == side).astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.1 for side in (1, -1)
     ]
     to_object, to_background = (geodesic_distance(small, where) for where in seeds)
-    if not (
-        seeds[0].any() and seeds[1].any()
-    ):  # what nobody drew is as far as the farthest pixel is from what they did
+    # What nobody drew is as far as the farthest pixel is from what they did.
+    if not (seeds[0].any() and seeds[1].any()):
         known = to_object if seeds[0].any() else to_background
         farthest = max(1.0, known.max()) if np.isfinite(known).all() else 1.0
         to_object, to_background = (np.where(np.isfinite(one), one, farthest) for one in (to_object, to_background))

@@ -169,9 +169,8 @@ def _curve(region: np.ndarray, rng: np.random.Generator, scale: float) -> np.nda
     """A smooth curve that stays inside a region that is not empty, of several the longest: bool (H, W)."""
     thickness = 5.8 * scale
     depth = _depth(region)
-    ys, xs = np.nonzero(depth > min(thickness / 2, 0.7 * depth.max()))
-    inside = np.zeros(region.shape, bool)
-    inside[ys, xs] = True
+    inside = depth > min(thickness / 2, 0.7 * depth.max())
+    ys, xs = np.nonzero(inside)
     ends = rng.integers(len(ys), size=(CANDIDATES, 2))
     start, end = (np.stack([xs[k], ys[k]], -1).astype(float) for k in ends.T)
     # A quadratic Bézier curve whose middle is off the straight line, by up to a third of its length.
