@@ -74,6 +74,11 @@ class Shapes(Strict):
     def resize(self) -> None:
         """Pictures are taken as large as they are."""
 
+    @property
+    def channels(self) -> int:
+        """Of a network's input."""
+        return 1
+
 
 class Faces(Strict):
     """The face-mask report's data: MFSD's crops where the folder of real data is given, else generated faces.
@@ -103,6 +108,11 @@ class Faces(Strict):
     def resize(self) -> int:
         """The height and width that a network of this row is used at."""
         return self.size
+
+    @property
+    def channels(self) -> int:
+        """Of a network's input."""
+        return 3
 
 
 class Brush(Strict):
@@ -149,6 +159,11 @@ class Brush(Strict):
         """The longest side that a network of this row is used at."""
         return self.longest
 
+    @property
+    def channels(self) -> int:
+        """Of a network's input: hint, colours or grey value, gradient, and likelihood."""
+        return 2 + (3 if self.rgb else 1) + self.likelihood
+
 
 class Scribbles(Strict):
     """The scribble report's data: the challenge's photographs where the folder of real data is given, else scenes.
@@ -182,6 +197,11 @@ class Scribbles(Strict):
     def resize(self) -> str:
         """The size that a network of this row is used at."""
         return f"{self.width}x{self.height}"
+
+    @property
+    def channels(self) -> int:
+        """Of a network's input: colours, strokes and clues."""
+        return 4 + len(self.clues)
 
 
 class EncoderUNet(Strict):
@@ -300,10 +320,14 @@ class Row(Strict):
     baseline: Strict | None = None
 
     @model_validator(mode="after")
-    def _network_or_baseline(self) -> Row:
+    def _parts_fit(self) -> Row:
         given = [key for key in ("model", "loss", "training") if getattr(self, key) is not None]
         if given if self.baseline else len(given) < 3:
             raise ValueError(f"expected a baseline, or model, loss and training; got {given or 'none of them'}")
+        if self.model and self.model.in_channels != self.data.channels:
+            raise ValueError(
+                f"model.in_channels: the data has {self.data.channels} channels, got {self.model.in_channels}"
+            )
         return self
 
     def recipe(self) -> dict[str, Any]:
@@ -492,6 +516,8 @@ def _explain(error: ValidationError, kind: type[Strict], source: str) -> str:
         if mistake["type"] == "extra_forbidden":
             known = _fields_at(kind, path[:-1]) + list(SCALES if len(path) == 1 and kind is not Sweep else ())
             lines.append(f"{source}: unknown key {key!r}{nearest(str(path[-1]), known)}; known: {', '.join(known)}")
+        elif not path:  # parts of the row that do not fit together
+            lines.append(f"{source}: {mistake['msg'].removeprefix('Value error, ')}")
         else:
             lines.append(f"{source}: {key}: {mistake['msg']}, got {mistake['input']!r}")
     return "\n".join(lines)

@@ -334,7 +334,7 @@ def run(
         raise ConfigError(f"row {name!r} starts from {row.start!r}, so it must have that row's network; change both")
     source = data_source(row, folder)
     path = results.result_path(report, name, scale, seed, overrides or {}, out, source)
-    place = path.parents[2] / "runs" / report / path.stem
+    place = run_folder(path)
     if fresh:
         shutil.rmtree(place, ignore_errors=True)
     for needed in (path.parent, place):
@@ -416,8 +416,13 @@ def data_source(row: Row, folder: str | Path | None) -> str:
 
 def fold_folder(outcome: Outcome, fold: int) -> Path:
     """Where a run leaves what belongs to one of its folds."""
-    place = outcome.path.parents[2] / "runs" / outcome.path.parent.name / outcome.path.stem
+    place = run_folder(outcome.path)
     return place / f"fold{fold}" if len(outcome.data) > 1 else place
+
+
+def run_folder(result: Path) -> Path:
+    """Where the run that writes this result file leaves networks, checkpoints and predictions."""
+    return result.parents[2] / "runs" / result.parent.name / result.stem
 
 
 def over_folds(found: list[dict]) -> dict:

@@ -100,11 +100,13 @@ def read_hint(folder: Path, stem: str, read: Callable[[Path], np.ndarray]) -> np
     """The hint for an image from the file in a folder that has its stem, as `read` gives it: int8 (H, W).
 
     Raises:
-        ValueError: there is none, or `read` cannot use it.
+        ValueError: there is none or more than one, or `read` cannot use it.
     """
     candidates = sorted(path for path in folder.iterdir() if path.stem == stem)
     if not candidates:
         raise ValueError(f"no hint {stem}.png in {folder}")
+    if len(candidates) > 1:
+        raise ValueError(f"expected one hint in {folder}, got {', '.join(path.name for path in candidates)}")
     return read(candidates[0])
 
 

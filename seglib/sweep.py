@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -50,7 +51,7 @@ def run_sweep(
 
     A cell is a run of the sweep's row with overrides (see `experiment.run`): its result file appears whole or not at
     all, and one that is there is never run again. A cell whose process or machine is lost is started again, from its
-    last checkpoint where that can be reached.
+    last checkpoint where that can be reached. Networks and predictions of a cell that is done are not kept.
 
     Args:
         report, name: which sweep, as the report's configuration file names it.
@@ -101,7 +102,8 @@ def cell_path(report: str, sweep: Sweep, cell: Cell, scale: str, seed: int, data
 
 
 def _run_cell(report, row, scale, seed, data, out, overrides) -> None:
-    experiment.run(report, row, scale=scale, seed=seed, data=data, out=out, overrides=overrides)
+    outcome = experiment.run(report, row, scale=scale, seed=seed, data=data, out=out, overrides=overrides)
+    shutil.rmtree(experiment.run_folder(outcome.path))
 
 
 def _with_joblib(jobs_of: list[tuple], jobs: int, gpus: float) -> None:

@@ -810,3 +810,21 @@ def test_a_sweep_of_an_unknown_report_or_of_one_without_any():
         load_sweep("scribles", "ablation")
     with pytest.raises(ConfigError, match=r"configs/denoising\.yaml: no sweep 'ablation'; it has none"):
         load_sweep("denoising", "ablation")
+
+
+@pytest.mark.parametrize(
+    ("report", "name", "changes", "expected", "got"),
+    [
+        ("denoising", "report", {"model.in_channels": 3}, 1, 3),
+        ("face_masks", "model-2", {"model.in_channels": 1}, 3, 1),
+        ("neural_segmentello", "tiny16-32_bce-dice", {"data.rgb": True}, 5, 3),
+        ("neural_segmentello", "rgb", {"data.likelihood": True}, 6, 5),
+        ("scribbles", "report", {"data.clues": ["likelihood", "geodesic"]}, 6, 4),
+    ],
+)
+def test_a_network_sees_as_many_channels_as_its_data_has(report, name, changes, expected, got):
+    with pytest.raises(ConfigError) as caught:
+        load_row(report, name, overrides=changes)
+    message = f"configs/{report}.yaml, row {name!r}: model.in_channels: the data has {expected} channels, got {got}"
+    assert str(caught.value) == message
+    load_row(report, name, overrides=changes | {"model.in_channels": expected})

@@ -133,8 +133,8 @@ def test_a_network_for_colour_sees_red_first(tmp_path):
     ((stem, found),) = read_images(tmp_path / "image.png", channels=3)
     assert stem == "image"
     assert np.array_equal(found, image)
-    row = load_row("denoising", "report", overrides={"model.widths": [4], "model.in_channels": 3})
-    path = save(network(row, bias=1.0), tmp_path / "model.safetensors")
+    row = load_row("face_masks", "model-2", overrides={"model.widths": [4]})
+    path = save(network(row), tmp_path / "model.safetensors")
     assert predict_files(row, [tmp_path / "image.png"], tmp_path / "masks", [path]) == []
     assert grey(tmp_path / "masks" / "image.png").shape == (5, 8)
 
@@ -435,6 +435,13 @@ def test_a_stem_with_a_dot_is_another_stem(tmp_path):
 def test_another_stem_s_hint_is_no_hint(tmp_path):
     cv2.imwrite(str(tmp_path / "1.b.png"), np.zeros((4, 6), np.uint8))
     with pytest.raises(ValueError, match=r"no hint 1\.png"):
+        read_hint(tmp_path, "1", read_rough_mask)
+
+
+def test_two_hints_for_one_photograph_are_one_too_many(tmp_path):
+    for name in ("1.png", "1.bmp"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 6), np.uint8))
+    with pytest.raises(ValueError, match=r"expected one hint in .*, got 1\.bmp, 1\.png"):
         read_hint(tmp_path, "1", read_rough_mask)
 
 

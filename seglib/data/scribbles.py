@@ -151,7 +151,8 @@ def generated(count: int, seed: int) -> Scribbled:
 def from_coco(folder: str | Path, seed: int) -> Scribbled:
     """COCO's photographs as the challenge has its own: objects of Pascal VOC's categories, with generated strokes.
 
-    Photographs without such an object are left out. Errors as for `seglib.data.coco.read_coco`.
+    Photographs without such an object are left out; crowds, which have no outline, count as background.
+    Errors as for `seglib.data.coco.read_coco`.
 
     Args:
         folder: of real data, with COCO in it.
