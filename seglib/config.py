@@ -516,7 +516,7 @@ def _explain(error: ValidationError, kind: type[Strict], source: str) -> str:
         if mistake["type"] == "extra_forbidden":
             known = _fields_at(kind, path[:-1]) + list(SCALES if len(path) == 1 and kind is not Sweep else ())
             lines.append(f"{source}: unknown key {key!r}{nearest(str(path[-1]), known)}; known: {', '.join(known)}")
-        elif not path:  # parts of the row that do not fit together
+        elif not path and mistake["type"] == "value_error":  # parts of the row that do not fit together
             lines.append(f"{source}: {mistake['msg'].removeprefix('Value error, ')}")
         else:
             lines.append(f"{source}: {key}: {mistake['msg']}, got {mistake['input']!r}")

@@ -60,9 +60,16 @@ def outcome(tmp_path_factory):
     return experiment.run("scribbles", "tiny", overrides=TINY, out=tmp_path_factory.mktemp("run") / "results")
 
 
+def changed(name, **changes):
+    """A row with other data, and a network for it."""
+    channels = {"model.in_channels": 4 + len(changes.get("clues", ()))}
+    return load_row(
+        "scribbles", name, overrides=SCENES | channels | {f"data.{key}": value for key, value in changes.items()}
+    )
+
+
 def folds(name="report", folder=None, seed=0, **changes):
-    row = load_row("scribbles", name, overrides=SCENES | {f"data.{key}": value for key, value in changes.items()})
-    return experiment.make_folds(row, seed, folder)
+    return experiment.make_folds(changed(name, **changes), seed, folder)
 
 
 def iou(one, other):
@@ -96,7 +103,7 @@ def network(seed=0, bias=None, widths=(8, 16)):
 
 
 def settings(**changes):
-    return load_row("scribbles", "tiny", overrides={f"data.{key}": value for key, value in changes.items()}).data
+    return changed("tiny", **changes).data
 
 
 # --- folds ---
