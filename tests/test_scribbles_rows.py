@@ -62,7 +62,7 @@ def outcome(tmp_path_factory):
 
 def changed(name, **changes):
     """A row with other data, and a network for it."""
-    channels = {"model.in_channels": 4 + len(changes.get("clues", ()))}
+    channels = {"model.in_channels": 4 + len(changes["clues"])} if "clues" in changes else {}
     return load_row(
         "scribbles", name, overrides=SCENES | channels | {f"data.{key}": value for key, value in changes.items()}
     )
