@@ -177,6 +177,8 @@ class Scribbles(Strict):
         augment: the report's level of augmentation.
         synthetic: how likely a training item's strokes are generated ones, in place of its own.
         clues: further channels, see `seglib.data.scribbles.network_input`.
+        used_at: scales, relative to width and height, whose predictions are averaged when a network is used.
+        mirrored: then also average with those for the mirrored photograph.
         folds: of the cross-validation.
         run_folds: train only the first so many.
     """
@@ -190,6 +192,8 @@ class Scribbles(Strict):
     augment: Literal["none", "low", "medium", "high"] = "none"
     synthetic: Probability = 0.0
     clues: list[Literal["likelihood", "geodesic"]] = []
+    used_at: list[Annotated[float, Field(gt=0.1, le=4)]] = Field([1.0], min_length=1)
+    mirrored: bool = False
     folds: int = Field(ge=2)
     run_folds: int | None = Field(None, ge=1)
 
@@ -267,6 +271,7 @@ class Training(Strict):
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "plateau", "one-cycle", "cosine"] = "constant"
     plateau_patience: int = Field(5, ge=0)
+    average: float = Field(0.0, ge=0, lt=1)
     monitor: Literal[
         "loss", "iou", "dice", "mean_iou", "iou_pooled", "dice_pooled", "mean_iou_pooled", "pixel_accuracy", "bce"
     ] = "iou"

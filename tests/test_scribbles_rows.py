@@ -346,6 +346,26 @@ def test_what_is_filled_in_has_the_photograph_s_size(size):
     np.testing.assert_allclose(found, by_hand(network(), picture, strokes, (32, 64)), atol=1e-4)
 
 
+def test_views_are_averaged(monkeypatch):
+    """A stand-in for a network that says how bright the left half is tells sizes and sides apart."""
+    picture, _, strokes = photograph()
+    seen = []
+
+    def left_half(model, batch):
+        seen.append(batch)
+        return (batch[:, :1] * (torch.arange(batch.shape[-1]) < batch.shape[-1] // 2)).contiguous()
+
+    monkeypatch.setattr("seglib.refinement.predict", left_half)
+    found = fill_in([None], picture, strokes, settings(width=64, height=32, used_at=[1, 1.5], mirrored=True))
+    assert [tuple(batch.shape[-2:]) for batch in seen] == [(32, 64), (32, 64), (48, 96), (48, 96)]
+    assert torch.equal(seen[1], seen[0].flip(-1))
+    red = [cv2.resize(batch[0, 0].numpy(), strokes.shape[::-1], interpolation=cv2.INTER_LINEAR) for batch in seen[::2]]
+    # The left half from the photograph itself, the right one from its mirror image: each in one view of two.
+    inside = np.ones(strokes.shape, bool)
+    inside[:, strokes.shape[1] // 2 - 3 : strokes.shape[1] // 2 + 3] = False
+    np.testing.assert_allclose(found[inside], (sum(red) / 4)[inside], atol=1e-5)
+
+
 def test_networks_see_the_row_s_size_and_clues(monkeypatch):
     picture, _, strokes = photograph()
     seen = []

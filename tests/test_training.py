@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 import os
@@ -465,6 +466,43 @@ def test_a_growing_boundary_loss_grows_on_after_a_break(tmp_path):
     assert same(whole.state_dict(), second.state_dict())
     train(constant, loss=weighted_sum(weights), epochs=4)
     assert not same(whole.state_dict(), constant.state_dict())
+
+
+# --- a running average of the weights ---
+
+
+@pytest.mark.parametrize("keep", [0.05, 0.6, 0.999])
+def test_the_running_average_is_the_one_worked_out_by_hand(keep):
+    model, seen = tiny_unet(), []
+
+    def remember(network, _):
+        if network.training:
+            seen.append(copy.deepcopy(network.state_dict()))
+
+    model.register_forward_pre_hook(remember)
+    history = train(
+        model, pairs(20), epochs=1, average=keep, on_epoch=lambda _: seen.append(copy.deepcopy(model.state_dict()))
+    )
+    after = seen[1:]  # each of the five steps
+    assert len(after) == 5
+    for name, kept in model.state_dict().items():
+        if kept.is_floating_point():
+            average = after[0][name]
+            for count, current in enumerate(after[1:], 1):
+                share = max(1 - keep, 9 / (10 + count))
+                average = share * current[name] + (1 - share) * average
+            torch.testing.assert_close(kept, average)
+    found = evaluate(model, pairs(20))
+    assert history[0]["val_bce"] == pytest.approx(found["bce"], rel=1e-4)  # it is what was validated
+
+
+def test_a_running_average_goes_on_after_a_break(tmp_path):
+    whole, first, second = (tiny_unet(dropout=0.3) for _ in range(3))
+    train(whole, epochs=4, average=0.9)
+    with pytest.raises(KeyboardInterrupt):
+        train(first, epochs=4, average=0.9, folder=tmp_path, on_epoch=stop_after(2))
+    train(second, epochs=4, average=0.9, folder=tmp_path)
+    assert same(whole.state_dict(), second.state_dict())
 
 
 # --- images of several sizes ---
