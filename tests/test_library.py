@@ -11,7 +11,7 @@ from torch import distributed, nn
 
 from seglib import experiment, weights
 from seglib.config import load_row
-from seglib.models.blocks import Normalize
+from seglib.models.blocks import ConcurrentSqueezeExcitation, Normalize
 from seglib.models.library import EncoderUNet
 
 REPORT = {"in_channels": 4, "attention": "scse"}
@@ -209,3 +209,25 @@ def test_weights_are_drawn_from_torch_s_seed():
     one, same, other = (build("resnet18", seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("channels", [128, 160, 256])
+def test_our_scse_is_the_library_s(channels):
+    theirs = SCSEModule(channels).double()
+    ours = ConcurrentSqueezeExcitation(channels).double()
+    ours.channels.excite.load_state_dict(theirs.cSE.state_dict())
+    ours.places.load_state_dict(theirs.sSE.state_dict())
+    x = torch.randn(2, channels, 5, 7, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_our_scse_is_the_paper_s_formula():
+    module = ConcurrentSqueezeExcitation(3).double()
+    x = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0)).double()
+    (squeeze, excite), (place,) = (
+        [part for part in half.modules() if isinstance(part, nn.Conv2d)] for half in module.children()
+    )
+    hidden = (x.mean((2, 3)) @ squeeze.weight[..., 0, 0].T + squeeze.bias).clamp(min=0)
+    channels = torch.sigmoid(hidden @ excite.weight[..., 0, 0].T + excite.bias)
+    places = torch.sigmoid((x * place.weight).sum(1, keepdim=True) + place.bias)
+    torch.testing.assert_close(module(x), channels[..., None, None] * x + places * x)

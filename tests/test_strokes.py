@@ -18,6 +18,7 @@ from seglib.data.strokes import (
     correction,
     random_corrections,
     random_path,
+    shortened,
 )
 
 REAL = os.environ.get("SEGLIB_DATA")
@@ -380,3 +381,40 @@ def test_rough_masks_of_real_objects_are_as_rough_as_the_report_s():
     assert edges == pytest.approx(0.17, abs=0.03)
     # The distance takes longer: of every third.
     assert np.mean([metrics.hausdorff(*pair, boundary=False) for pair in found[::3]]) == pytest.approx(42.7, abs=5)
+
+
+# --- strokes that were broken off ---
+
+
+def hooks():
+    """A stroke bent back on itself, one of the background, and a dot."""
+    hint = np.zeros((20, 30), np.int8)
+    hint[3:5, 3:25] = hint[3:9, 23:25] = hint[7:9, 5:25] = 1  # two arms, two rows apart
+    hint[14:17, 4:20] = -1
+    hint[18, 27] = 1
+    return hint
+
+
+@given(share=st.floats(0, 1), seed=SEEDS)
+@settings(max_examples=60)
+def test_of_each_stroke_a_connected_share_remains(share, seed):
+    hint = hooks()
+    kept = shortened(hint, share, np.random.default_rng(seed))
+    assert kept.dtype == np.int8
+    assert ((kept == hint) | (kept == 0)).all()
+    for sign in (-1, 1):
+        strokes, count = label(hint == sign, EIGHT)
+        for number in range(1, count + 1):
+            stroke = strokes == number
+            remains = stroke & (kept != 0)
+            assert remains.sum() == max(1, round(share * stroke.sum()))
+            assert label(remains, EIGHT)[1] == 1  # along the stroke, not across the gap between its arms
+
+
+def test_a_whole_stroke_stays_and_its_part_depends_on_the_seed():
+    hint = hooks()
+    assert np.array_equal(shortened(hint, 1, np.random.default_rng(0)), hint)
+    parts = [shortened(hint, 0.3, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert np.array_equal(parts[0], parts[1])
+    assert not np.array_equal(parts[0], parts[2])
+    assert not shortened(np.zeros((4, 5), np.int8), 0.5, np.random.default_rng(0)).any()

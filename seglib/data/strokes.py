@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from skimage.graph import MCP_Geometric
 
 MIN_PIXELS = 50  # a rough mask of fewer (at scale 1) is no hint
 MIN_PART = 1600  # pixels (at scale 1) of what gets a stroke of its own: half of such parts do in the scribble challenge
@@ -163,6 +164,31 @@ def scribble(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> 
     if np.count_nonzero(background) >= MIN_PART * scale**2:
         hint[_curve(background, rng, scale)] = -1
     return hint
+
+
+def shortened(hint: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """A hint whose strokes were broken off: of each connected one remains `share`, at least a pixel.
+
+    What remains is a random point of the stroke and what can be reached from it along the stroke on the shortest ways.
+
+    Args:
+        hint: (H, W) of −1, 0 and 1.
+        share: of a stroke's pixels, from 0 to 1.
+
+    Returns:
+        int8 (H, W).
+    """
+    shorter = np.zeros(hint.shape, np.int8)
+    for sign in (-1, 1):
+        count, parts = cv2.connectedComponents((hint == sign).astype(np.uint8))
+        for part in range(1, count):
+            stroke = parts == part
+            points = np.argwhere(stroke)
+            start = points[rng.integers(len(points))]
+            far, _ = MCP_Geometric(np.where(stroke, 1.0, np.inf)).find_costs([start])
+            kept = points[np.argsort(far[stroke], kind="stable")[: max(1, round(share * len(points)))]]
+            shorter[tuple(kept.T)] = sign
+    return shorter
 
 
 def _curve(region: np.ndarray, rng: np.random.Generator, scale: float) -> np.ndarray:
