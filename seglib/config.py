@@ -211,7 +211,7 @@ class Scribbles(Strict):
 class EncoderUNet(Strict):
     """The arguments of `seglib.models.library.EncoderUNet`, and whether it normalises."""
 
-    encoder: Literal["efficientnet-b2", "timm-efficientnet-b2", "timm-mobilenetv3_large_100", "resnet18"]
+    encoder: Literal["efficientnet-b2", "tu-efficientnet_b2", "tu-mobilenetv3_large_100", "tu-resnet18"]
     in_channels: int = Field(ge=1)
     attention: Literal["scse"] | None = None
     dropout: float = Field(0.0, ge=0, lt=1)

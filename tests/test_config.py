@@ -254,6 +254,8 @@ SCRIBBLES = {
         "augment": "low",
         "synthetic": 0.5,
         "clues": [],
+        "used_at": [1.0],
+        "mirrored": False,
         "folds": 5,
         "run_folds": None,
     },
@@ -281,6 +283,7 @@ SCRIBBLES = {
         "weight_decay": 1e-4,
         "schedule": "cosine",
         "plateau_patience": 5,  # of another schedule
+        "average": 0,
         "monitor": "mean_iou",
         "patience": 60,
         "precision": "auto",
@@ -537,7 +540,7 @@ def test_mistakes_in_a_face_mask_row_are_explained_by_its_own_keys(key, value, n
             ["unknown key 'model.dropuot', did you mean 'dropout'?; known: encoder, in_channels, attention, dropout"],
         ),
         ("model.widths", [8, 16], ["unknown key 'model.widths'", "known: encoder, in_channels"]),
-        ("model.encoder", "resnet19", ["model.encoder: ", "'resnet18'", "'resnet19'"]),
+        ("model.encoder", "resnet19", ["model.encoder: ", "'tu-resnet18'", "'resnet19'"]),
         ("model.dropout", 1, ["model.dropout: ", "less than 1", "got 1"]),
         ("model.in_channels", 0, ["model.in_channels: ", "got 0"]),
         ("model.attention", "se", ["model.attention: ", "'scse'", "'se'"]),
@@ -553,7 +556,7 @@ def test_mistakes_in_a_scribble_row_are_explained_by_its_own_keys(key, value, na
     assert len(message(error).splitlines()) == 1
 
 
-@pytest.mark.parametrize("value", [3, "resnet18", [8, 16]])
+@pytest.mark.parametrize("value", [3, "tu-resnet18", [8, 16]])
 def test_a_network_that_is_no_mapping(value):
     with pytest.raises(ConfigError, match=r"configs/scribbles\.yaml, row 'report': model: .*, got "):
         load_row("scribbles", "report", "quick", {"model": value})
@@ -565,7 +568,7 @@ def test_a_network_that_is_no_mapping(value):
         ({"widhts": [8]}, ["unknown key 'model.widhts', did you mean 'widths'", "known: in_channels, out_channels"]),
         ({"attention": "scse"}, ["unknown key 'model.attention'", "known: in_channels, out_channels, widths"]),
         ({"norm": "layer"}, ["model.norm: ", "'group'", "'layer'"]),
-        ({"encodr": "resnet18"}, ["unknown key 'model.encodr'", "known: in_channels, out_channels, widths"]),
+        ({"encodr": "tu-resnet18"}, ["unknown key 'model.encodr'", "known: in_channels, out_channels, widths"]),
     ],
 )
 def test_a_scribble_row_may_have_a_plain_u_net_with_keys_of_its_own(configs, monkeypatch, model, named):
@@ -586,7 +589,7 @@ def test_a_scribble_row_may_have_a_plain_u_net_with_keys_of_its_own(configs, mon
 
 def test_other_reports_have_plain_u_nets_alone():
     with pytest.raises(ConfigError, match=r"unknown key 'model\.encoder'"):
-        load_row("denoising", "report", "quick", {"model.encoder": "resnet18"})
+        load_row("denoising", "report", "quick", {"model.encoder": "tu-resnet18"})
 
 
 def test_overrides_that_contradict_each_other():

@@ -16,7 +16,7 @@ from seglib.models.library import EncoderUNet
 
 REPORT = {"in_channels": 4, "attention": "scse"}
 PARAMETERS = 10_103_645  # of the report's network
-ENCODERS = ["efficientnet-b2", "timm-efficientnet-b2", "timm-mobilenetv3_large_100", "resnet18"]
+ENCODERS = ["efficientnet-b2", "tu-efficientnet_b2", "tu-mobilenetv3_large_100", "tu-resnet18"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,7 +90,7 @@ def test_images_of_a_batch_do_not_see_each_other():
 
 
 def test_attention_stands_before_and_after_the_convolutions_of_each_block():
-    attended, plain = kept("resnet18"), kept("resnet18", attention=None)
+    attended, plain = kept("tu-resnet18"), kept("tu-resnet18", attention=None)
     for block in attended.network.decoder.blocks:
         assert isinstance(block.attention1.attention, SCSEModule)
         assert isinstance(block.attention2.attention, SCSEModule)
@@ -108,11 +108,11 @@ def test_dropout_drops_whole_channels_behind_every_decoder_block():
 @torch.no_grad()
 def test_dropout_is_inactive_in_evaluation_and_active_in_training():
     image = picture(33, 64)
-    dropped, plain = kept("resnet18", dropout=0.5), kept("resnet18")
+    dropped, plain = kept("tu-resnet18", dropout=0.5), kept("tu-resnet18")
     # The same weights under other names: what is behind the dropout is what there would be without it.
     renamed = {name.replace("attention2.0.", "attention2."): value for name, value in dropped.state_dict().items()}
     assert renamed.keys() == plain.state_dict().keys()
-    without = build("resnet18", seed=1)
+    without = build("tu-resnet18", seed=1)
     without.load_state_dict(renamed)
     expected = without(image)
     assert torch.equal(dropped(image), expected)
@@ -133,7 +133,7 @@ def test_dropout_is_inactive_in_evaluation_and_active_in_training():
 
 # What the library builds and does not use: the last decoder block has no skip to attend to, and an EfficientNet's
 # head is behind the features that are taken.
-UNUSED = {"resnet18": (), "efficientnet-b2": ("network.encoder._conv_head.", "network.encoder._bn1.")}
+UNUSED = {"tu-resnet18": (), "efficientnet-b2": ("network.encoder._conv_head.", "network.encoder._bn1.")}
 
 
 @pytest.mark.parametrize("encoder", UNUSED)
@@ -142,6 +142,9 @@ def test_gradients_reach_every_parameter_that_is_used(encoder):
     model.train()
     for module in dropouts(model):  # that nothing is left out at random
         module.eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():  # timm's residual branches start at nothing
+            nn.init.ones_(module.weight)
     images = picture(64, 96, count=3)
     loss = F.binary_cross_entropy_with_logits(model(images), (images[:, :1] > 0.7).float())
     loss.backward()
@@ -157,7 +160,7 @@ def test_it_can_be_trained_by_several_processes(tmp_path):
     """One process of its kind is enough to see whether the others' gradients would be waited for."""
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
     try:
-        model = nn.parallel.DistributedDataParallel(build("resnet18").train())
+        model = nn.parallel.DistributedDataParallel(build("tu-resnet18").train())
         for _ in range(2):
             model(picture(32, 64, count=2)).sum().backward()
     finally:
@@ -166,7 +169,7 @@ def test_it_can_be_trained_by_several_processes(tmp_path):
 
 @torch.no_grad()
 def test_half_precision_does_what_float32_does():
-    model, image = kept("resnet18"), picture(33, 65)
+    model, image = kept("tu-resnet18"), picture(33, 65)
     expected = model(image)
     with torch.autocast("cpu", torch.bfloat16):
         found = model(image.to(memory_format=torch.channels_last))
@@ -175,7 +178,7 @@ def test_half_precision_does_what_float32_does():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("encoder", ["efficientnet-b2", "resnet18"])
+@pytest.mark.parametrize("encoder", ["efficientnet-b2", "tu-resnet18"])
 def test_weights_are_what_a_file_keeps(tmp_path, encoder):
     image, saved, loaded = picture(33, 65), build(encoder, dropout=0.2), build(encoder, seed=1, dropout=0.2)
     for name, tensor in saved.state_dict().items():  # running statistics that are not the initial ones
@@ -200,13 +203,13 @@ def test_every_encoder_builds(encoder, attention):
 @torch.no_grad()
 @pytest.mark.parametrize("channels", [1, 3, 6])
 def test_any_number_of_channels(channels):
-    model = build("resnet18", in_channels=channels)
+    model = build("tu-resnet18", in_channels=channels)
     assert model(picture(32, 64, channels)).shape == (1, 1, 32, 64)
 
 
 def test_weights_are_drawn_from_torch_s_seed():
     """And not fetched from anywhere."""
-    one, same, other = (build("resnet18", seed=seed).state_dict() for seed in (1, 1, 2))
+    one, same, other = (build("tu-resnet18", seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
 

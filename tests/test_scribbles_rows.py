@@ -471,7 +471,7 @@ def test_a_run_of_several_folds_has_the_mean_and_spread_over_them(tmp_path):
 
 def test_the_report_s_row_runs_with_a_smaller_encoder(real, tmp_path):
     """With augmentation, generated strokes, the report's loss, AdamW and a cosine."""
-    changes = {"model.encoder": "resnet18", "data.folds": 3, "data.run_folds": 1, "training.epochs": 2}
+    changes = {"model.encoder": "tu-resnet18", "data.folds": 3, "data.run_folds": 1, "training.epochs": 2}
     changes |= {"data.width": 64, "data.height": 32, "training.precision": "float32"}
     found = experiment.run("scribbles", "report", data=real, overrides=changes, out=tmp_path / "results")
     result = json.loads(found.path.read_text())
