@@ -1,4 +1,5 @@
-"""How long NeuralSegmentello's networks take for one photograph of 640×480 pixels, in PyTorch and in onnxruntime.
+"""How long NeuralSegmentello's networks take for one photograph of 640×480 pixels: PyTorch, the same in bfloat16, and
+onnxruntime.
 
     python -m benchmarks.refinement_latency
 
@@ -61,17 +62,18 @@ def main() -> None:
             row = load_row("neural_segmentello", name, "full")  # at the photograph's own size
             model = experiment.make_model(row).eval()
             exported = Onnx(to_onnx(model, row.model.in_channels, Path(folder) / f"{name}.onnx"))
-            networks[name] = (row.data, {"torch": model.to(memory_format=torch.channels_last), "onnxruntime": exported})
+            model = model.to(memory_format=torch.channels_last)
+            networks[name] = (row.data, {"torch": model, "torch, bf16": model, "onnxruntime": exported})
             parameters[name] = experiment.count_parameters(model)
-            equal[name] = float(
-                np.abs(np.subtract(*(refine([m], image, hint, row.data) for m in networks[name][1].values()))).max()
-            )
-        times = {name: {kind: [] for kind in both} for name, (_, both) in networks.items()}
+            answers = [refine([one], image, hint, row.data) for one in (model, exported)]
+            equal[name] = float(np.abs(answers[0] - answers[1]).max())
+        times = {name: {kind: [] for kind in kinds} for name, (_, kinds) in networks.items()}
         for _ in range(ROUNDS):
-            for name, (config, both) in networks.items():
-                for kind, model in both.items():
+            for name, (config, kinds) in networks.items():
+                for kind, model in kinds.items():
                     start = time.perf_counter()
-                    refine([model], image, hint, config)
+                    with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in kind):
+                        refine([model], image, hint, config)
                     times[name][kind].append(1000 * (time.perf_counter() - start))
     rows = {
         name: {

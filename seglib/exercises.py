@@ -161,7 +161,84 @@ def gate(solution: Callable) -> None:
     )
 
 
+def contour(solution: Callable) -> None:
+    """What `width` erosions with 3×3 ones take from a mask."""
+    mask = np.zeros((9, 12), bool)
+    mask[2:8, 3:10] = True
+    for width, expected in ((1, 22), (2, 36), (3, 42)):
+        found = np.asarray(solution(mask.copy(), width))
+        assert found.shape == mask.shape, f"Expected the mask's shape {mask.shape}, yours has {found.shape}."
+        assert not (found & ~mask).any(), "An inner contour lies inside the mask; yours leaves it."
+        count = int(found.sum())
+        assert count == expected, (
+            f"The contour of a 6×7 rectangle, {width} wide, has {expected} pixels, yours {count}. "
+            "Each erosion looks at all eight neighbours: is yours a cross?"
+        )
+    edge = np.ones((6, 8), bool)
+    count = int(np.asarray(solution(edge.copy(), 1)).sum())
+    assert count == 24, (
+        f"A mask that fills a 6×8 image has a contour of 24 pixels at the image's edge, yours {count}: outside is "
+        "background. Pad the mask first, or say so to the erosion (border_value, borderValue)."
+    )
+
+
+def largest_error(solution: Callable) -> None:
+    """The largest connected error and its sign."""
+    truth = np.zeros((10, 14), bool)
+    truth[2:8, 2:8] = True
+    missed, false = truth.copy(), truth.copy()
+    missed[2:5, 2:5] = False
+    false[0:2, 9:13] = True
+    for prediction, sign, pixels in ((missed, 1, 9), (false, -1, 8), (missed | false, -1, 8)):
+        region, found = solution(prediction.copy(), truth.copy())
+        assert found == sign, f"Here the largest error has the sign {sign}, yours says {found}: 1 is a missed object."
+        count = int(np.asarray(region).sum())
+        assert count == pixels, f"Here the largest error has {pixels} pixels, yours {count}."
+    both = missed.copy()
+    both[0:2, 9:13] = True
+    region, found = solution(both, truth)
+    assert found == 1, "Nine missed pixels are more than eight false ones, but yours chose the latter."
+    assert int(np.asarray(region).sum()) == 9, (
+        "Errors of both kinds at once: only the larger connected piece counts, not all errors of its kind."
+    )
+    diagonal = truth.copy()
+    diagonal[2, 2] = diagonal[3, 3] = False
+    assert int(np.asarray(solution(diagonal, truth)[0]).sum()) == 1, (
+        "Two pixels that touch at a corner only are two errors: four neighbours, not eight."
+    )
+
+
+def distance_map(solution: Callable) -> None:
+    """Kervadec's φ of one mask."""
+    mask = np.zeros((5, 9), bool)
+    mask[2, 2:7] = True
+    found = np.asarray(solution(mask.copy()), float)
+    assert found.shape == mask.shape, f"Expected a map of the mask's shape {mask.shape}, yours has {found.shape}."
+    assert abs(found[0, 4] - 2) < 1e-9, f"Two rows above the object φ is 2, yours {found[0, 4]:.3f}."
+    assert abs(found[0, 0] - 8**0.5) < 1e-9, (
+        f"Two rows and two columns away φ is √8, the straight distance; yours {found[0, 0]:.3f}."
+    )
+    thick = np.zeros((9, 11), bool)
+    thick[1:8, 2:9] = True
+    found = np.asarray(solution(thick.copy()), float)
+    assert abs(found[4, 5] + 3) < 1e-9, (
+        f"In the middle of a 7×7 square the background is 4 away, so φ is −3; yours {found[4, 5]:.3f}. "
+        "On the object's own border it is 0."
+    )
+    assert not np.asarray(solution(np.zeros((4, 6), bool)), float).any(), "Without an object φ is 0 everywhere."
+
+
 CHECKS = {
     function.__name__: function
-    for function in (soft_iou_loss, best_threshold, receptive_field, guess_polarity, confidence_interval, gate)
+    for function in (
+        soft_iou_loss,
+        best_threshold,
+        receptive_field,
+        guess_polarity,
+        confidence_interval,
+        gate,
+        contour,
+        largest_error,
+        distance_map,
+    )
 }

@@ -86,15 +86,17 @@ def _show(axis, picture: np.ndarray) -> None:
 
 
 def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = (), scale: float = 1.5) -> Figure:
-    """Rows of small grey pictures, each row named on the left; `titles` stand above the columns.
+    """Rows of small pictures, each row named on the left; `titles` stand above the columns.
 
-    A picture is 8-bit, or a mask or float with 1 as white.
+    A picture is 8-bit, or a mask or float with 1 as white. Columns are `scale` inches wide, rows as high as needed.
     """
     columns = max(map(len, rows.values()))
+    heights = [max(picture.shape[0] / picture.shape[1] for picture in pictures) for pictures in rows.values()]
     figure, axes = plt.subplots(
         len(rows),
         columns,
-        figsize=(scale * columns + 0.6, scale * len(rows) + 0.2),
+        figsize=(scale * columns + 0.6, scale * sum(heights) + 0.2),
+        height_ratios=heights,
         layout="constrained",
         squeeze=False,
     )

@@ -85,8 +85,8 @@ def sobel_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of the Sobel gradient magnitudes √(gx² + gy² + 1e-8) of probability and target.
 
     It asks for edges as steep as the target's, in the same places, and says nothing about which side is foreground:
-    turned inside out, a prediction has the same loss (the boundary loss of NeuralSegmentello). The gradient is that
-    of the 3×3 Sobel operator with its weights 1, 2 and 1, the outside of the image counting as 0.
+    turned inside out, a prediction has the same loss but at the image's edge (the boundary loss of NeuralSegmentello).
+    The gradient is that of the 3×3 Sobel operator with its weights 1, 2 and 1, the outside of the image counting as 0.
 
     Args and errors as for `bce_loss`. Ignored pixels count as the outside does.
 

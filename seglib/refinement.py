@@ -25,7 +25,7 @@ def channels(image: np.ndarray, hint: np.ndarray, rgb: bool = False, likelihood:
     Args:
         image: uint8 (H, W, 3).
         hint: (H, W) of −1, 0 and 1.
-        likelihood: `colour_likelihood` is a last channel.
+        likelihood: `colour_likelihood` of what the hint calls the object is a last channel.
 
     Returns:
         float32 (3 to 6, H, W): the hint as it is, colours divided by 255, and the magnitude of the grey image's 3×3
@@ -36,7 +36,9 @@ def channels(image: np.ndarray, hint: np.ndarray, rgb: bool = False, likelihood:
     magnitude = np.sqrt(across**2 + down**2)  # cv2.magnitude rounds differently from call to call
     magnitude /= magnitude.max() or 1
     colours = list(image.astype(np.float32).transpose(2, 0, 1) / 255) if rgb else [grey]
-    further = [colour_likelihood(image, hint)] if likelihood else []
+    # Against all that is not called the object: beside the little that a correction denies, a first one would turn
+    # the colours of everything else.
+    further = [colour_likelihood(image, hint.clip(min=0))] if likelihood else []
     return torch.from_numpy(np.stack([hint.astype(np.float32), *colours, magnitude, *further]))
 
 

@@ -32,6 +32,7 @@ LABELS = {
     "bce": "BCE",
     "boundary_iou": "boundary IoU",
     "boundary_iou_1px": "boundary IoU, 1 px",
+    "hausdorff": "Hausdorff",
     "hausdorff_95": "HD95",
     "hausdorff_all": "Hausdorff, all pixels",
 }
@@ -145,10 +146,11 @@ def _of(ours: dict | None, name: str) -> tuple[float | None, float | None]:
 
 
 def number(value: float | None, spread: float | None = None) -> str:
-    """0.9091 or 0.9091 ± 0.0012, and a dash for a number that does not exist."""
+    """0.9091 or 0.9091 ± 0.0012, a distance such as 40.66, and a dash for a number that does not exist."""
     if value is None:
         return "–"
-    return f"{value:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
+    digits = 4 if abs(value) < 10 else 2
+    return f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else "")
 
 
 def describe_run(seconds: float, precision: str | None) -> dict:

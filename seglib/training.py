@@ -185,10 +185,13 @@ def evaluate(
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Probabilities σ(logits) for images (N, C, H, W), in evaluation mode, on the model's device: (N, 1, H, W)."""
+    """Probabilities σ(logits) for images (N, C, H, W), in evaluation mode, on the model's device: (N, 1, H, W).
+
+    In float32; within `torch.autocast` the network computes in less.
+    """
     model.eval()
     device = next(model.parameters()).device
-    return torch.cat([torch.sigmoid(model(batch.to(device))).cpu() for batch in images.split(64)])
+    return torch.cat([torch.sigmoid(model(batch.to(device)).float()).cpu() for batch in images.split(64)])
 
 
 def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, epoch) -> dict[str, float]:

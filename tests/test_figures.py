@@ -73,6 +73,8 @@ def test_the_other_pictures_show_what_they_are_given():
     gallery = figures.gallery({"row": [picture, picture]}, ["one", "two"])
     assert [axis.get_title() for axis in gallery.axes] == ["one", "two"]
     np.testing.assert_array_equal(gallery.axes[1].images[0].get_array(), picture)
+    wide = figures.gallery({"low": [picture[:2, :4]] * 3, "square": [picture[:, :4]] * 3}, scale=2)
+    assert wide.get_size_inches() == pytest.approx((3 * 2 + 0.6, 2 * (0.5 + 1) + 0.2))  # rows as high as their pictures
     panels = figures.uncertainty(picture, picture > 0.5, picture, 1 - picture).axes[:4]
     np.testing.assert_array_equal(panels[3].images[0].get_array(), 1 - picture)
     sweep = figures.robustness({"σ": ([0, 1], {"net": [0.9, 0.5]})}, {"σ": (0.2, 0.4)})

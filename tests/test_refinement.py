@@ -127,9 +127,10 @@ def test_red_is_red():
 def test_the_colour_likelihood_is_the_last_channel(rgb):
     image, hint = colour(20, 30), np.zeros((20, 30), np.int8)
     hint[5:9, 7:20] = 1
+    hint[12:14, 3:6] = -1  # a correction changes no colour's odds
     without, found = channels(image, hint, rgb), channels(image, hint, rgb, likelihood=True)
     assert torch.equal(found[:-1], without)
-    np.testing.assert_array_equal(found[-1], colour_likelihood(image, hint))
+    np.testing.assert_array_equal(found[-1], colour_likelihood(image, (hint > 0).astype(np.int8)))
 
 
 # --- the part that a hint is about ---

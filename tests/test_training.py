@@ -505,6 +505,16 @@ def test_a_running_average_goes_on_after_a_break(tmp_path):
     assert same(whole.state_dict(), second.state_dict())
 
 
+def test_probabilities_are_float32_also_within_autocast():
+    model, images = tiny_unet(), torch.stack([image for image, _ in pairs()])
+    exact = predict(model, images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = predict(model, images)
+    assert exact.dtype == found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, atol=0.02, rtol=0)
+    assert not torch.equal(found, exact)
+
+
 # --- images of several sizes ---
 
 SIZES = [(8, 12), (12, 8), (7, 9), (8, 12), (5, 13), (12, 8), (9, 7), (10, 10), (11, 6), (8, 12)]
