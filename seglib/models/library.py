@@ -10,7 +10,7 @@ class EncoderUNet(nn.Module):
     """segmentation_models_pytorch's U-Net on an image classifier, from fresh weights.
 
     Args:
-        encoder: the library's name of it, such as "efficientnet-b2"; after "tu-" a name of timm's, such as "tu-resnet18".
+        encoder: the library's name of it: "efficientnet-b2", or after "tu-" a name of timm's.
         in_channels: channels of the input.
         attention: "scse", concurrent spatial and channel squeeze-and-excitation (Roy et al. 2018, arXiv 1803.02579)
             before and after the convolutions of each decoder block, or None.
