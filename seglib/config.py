@@ -169,7 +169,7 @@ class Scribbles(Strict):
     """The scribble report's data: the challenge's photographs where the folder of real data is given, else scenes.
 
     Attributes:
-        width, height: that a network sees photographs at, multiples of 32.
+        width, height: that a network sees photographs at, multiples of 16.
         scenes: how many scenes are generated where they are the data, or are added to it.
         real: use the challenge where there is a folder of real data; false: generated scenes in any case.
         limit: keep only so many photographs, drawn at random, of each training part.
@@ -183,8 +183,8 @@ class Scribbles(Strict):
         run_folds: train only the first so many.
     """
 
-    width: int = Field(ge=32, multiple_of=32)
-    height: int = Field(ge=32, multiple_of=32)
+    width: int = Field(ge=32, multiple_of=16)
+    height: int = Field(ge=32, multiple_of=16)
     scenes: int = Field(ge=2)
     real: bool = True
     limit: int | None = Field(None, ge=1)

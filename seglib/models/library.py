@@ -32,6 +32,11 @@ class EncoderUNet(nn.Module):
         unused += [getattr(self.network.encoder, name, None) for name in ("_conv_head", "_bn1")]
         for module in filter(None, unused):
             module.requires_grad_(False)
+        # The library's EfficientNet forgets a hundredth a step, as in long trainings. After a few hundred steps its
+        # statistics would still be those of the start, and the network would fail in use though not in training.
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.1  # PyTorch's default
         if dropout:
             for block in self.network.decoder.blocks:
                 block.attention2 = nn.Sequential(block.attention2, nn.Dropout2d(dropout))
