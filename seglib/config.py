@@ -173,7 +173,8 @@ class Scribbles(Strict):
         scenes: how many scenes are generated where they are the data, or are added to it.
         real: use the challenge where there is a folder of real data; false: generated scenes in any case.
         limit: keep only so many photographs, drawn at random, of each training part.
-        extra: what the training part gets in addition.
+        extra: what the training part gets in addition: scenes, or COCO's photographs as one task each, as one for each
+            category, or with the masks that the network which a row starts from finds in them.
         augment: the report's level of augmentation.
         synthetic: how likely a training item's strokes are generated ones, in place of its own.
         clues: further channels, see `seglib.data.scribbles.network_input`.
@@ -188,7 +189,7 @@ class Scribbles(Strict):
     scenes: int = Field(ge=2)
     real: bool = True
     limit: int | None = Field(None, ge=1)
-    extra: list[Literal["coco", "scenes"]] = []
+    extra: list[Literal["coco", "coco-categories", "coco-unlabelled", "scenes"]] = []
     augment: Literal["none", "low", "medium", "high"] = "none"
     synthetic: Probability = 0.0
     clues: list[Literal["likelihood", "geodesic"]] = []

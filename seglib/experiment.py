@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -51,16 +51,22 @@ generated_scribbles = cache(scribbles.generated)
 USER_STROKES = 8  # that a simulated user draws on each validation object
 REAL_DATA = {Faces: "MFSD", Brush: "COCO", Scribbles: "scribbles"}
 EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles", "coco": "COCO"}
-EXTRA_SEED, TEST_SEED = 1000, 2000  # added to the seed of generated faces that must not be those of the row's data
+# Added to the seed of generated pictures that must not be those of the row's data.
+EXTRA_SEED, TEST_SEED, PRETRAINING_SEED = 1000, 2000, 3000
 
 
 @dataclass
 class Splits:
-    """The data sets of a row or of one of its folds, and in one sentence what they are."""
+    """The data sets of a row or of one of its folds, and in one sentence what they are.
 
-    train: SegmentationDataset | BrushDataset
-    validation: SegmentationDataset | BrushDataset
+    `unlabelled` photographs, whose masks are not used, are for training as well: a row's starting network finds masks
+    for them (see `self_labelled`).
+    """
+
+    train: SegmentationDataset | BrushDataset | scribbles.ScribbleDataset
+    validation: SegmentationDataset | BrushDataset | scribbles.ScribbleDataset
     description: str
+    unlabelled: scribbles.Scribbled | None = None
 
 
 @dataclass
@@ -117,7 +123,8 @@ def _split_faces(row: Row, seed: int, folder) -> list[Splits]:
     if config.real and folder:
         pairs, what = faces.read_mfsd(folder, config.size), "MFSD crops"
     else:
-        pairs, what = generated_faces(config.count, config.size, seed, config.two_people), "generated faces"
+        drawn = drawing_seed(config, seed, folder)
+        pairs, what = generated_faces(config.count, config.size, drawn, config.two_people), "generated faces"
     extra, added = [], ""
     if "generated" in config.extra:
         extra.append(generated_faces(config.count, config.size, seed + EXTRA_SEED, config.two_people))
@@ -179,39 +186,54 @@ def _split_scribbles(row: Row, seed: int, folder) -> list[Splits]:
     if config.real and folder:
         data, what = scribbles.read_challenge(folder), "the scribble challenge"
     else:
-        data, what = generated_scribbles(config.scenes, seed), "generated scenes"
+        data, what = generated_scribbles(config.scenes, drawing_seed(config, seed, folder)), "generated scenes"
     extra, added = [], ""
     if "scenes" in config.extra:
         extra.append(generated_scribbles(config.scenes, seed + EXTRA_SEED))
         added += f" and {len(extra[-1])} generated scenes"
-    if "coco" in config.extra and folder:
-        extra.append(scribbles.from_coco(folder, seed))
-        added += f" and {len(extra[-1])} photographs of COCO"
+    unlabelled = None
+    for name in {"coco", "coco-categories"} & set(config.extra) if folder else ():
+        extra.append(scribbles.from_coco(folder, seed, apart=name == "coco-categories"))
+        added += f" and {len(extra[-1])} {'categories in ' if name == 'coco-categories' else ''}photographs of COCO"
+    if "coco-unlabelled" in config.extra and folder:
+        unlabelled = scribbles.from_coco(folder, seed)
+        added += f" and, with the masks that the starting network finds, {len(unlabelled)} photographs of COCO"
     size, folds = (config.height, config.width), []
     for i, part in enumerate(scribbles.stratified_folds(data, config.folds, seed)[: config.run_folds]):
         inside = np.setdiff1d(np.arange(len(data)), part)
         if config.limit is not None:
             inside = np.random.default_rng([seed, i]).permutation(inside)[: config.limit]
-        train = scribbles.ScribbleDataset(
-            sum(extra, start=data.take(inside)),
-            size,
-            clues=config.clues,
-            synthetic=config.synthetic,
-            augment=scribbles.augmentation(config.augment, size),
-            seed=seed,
-        )
+        train = _scribbles_to_train_on(config, sum(extra, start=data.take(inside)), seed)
         folds.append(
             Splits(
                 train,
                 scribbles.ScribbleDataset(data.take(part), size, clues=config.clues),
                 f"{what} at {config.width}×{config.height}, fold {i + 1} of {config.folds}, stratified by the object's "
                 f"share: {len(inside)}{added} for training, {len(part)} for validation, seed {seed}",
+                unlabelled,
             )
         )
     return folds
 
 
+def _scribbles_to_train_on(config: Scribbles, data: scribbles.Scribbled, seed: int) -> scribbles.ScribbleDataset:
+    size = (config.height, config.width)
+    return scribbles.ScribbleDataset(
+        data,
+        size,
+        clues=config.clues,
+        synthetic=config.synthetic,
+        augment=scribbles.augmentation(config.augment, size),
+        seed=seed,
+    )
+
+
 DATA = {Shapes: _split_shapes, Faces: _split_faces, Brush: _split_brush, Scribbles: _split_scribbles}
+
+
+def drawing_seed(config: Faces | Scribbles, seed: int, folder) -> int:
+    """Where drawn pictures stand in for the real ones, rows that are never given real ones get others than those."""
+    return seed if config.real or folder else seed + PRETRAINING_SEED
 
 
 def make_augmentation(row: Row) -> A.Compose | None:
@@ -288,6 +310,8 @@ def train(row: Row, seed: int, data: Splits, start: str | Path | None = None, **
         model[0].set(*channel_statistics(data.train.images))
     if start is not None:
         weights.load(model, start)  # with the statistics that it was trained with
+        if data.unlabelled is not None:
+            data = self_labelled(model, row, seed, data)
     losses = row.loss.model_dump()
     loss = weighted_sum(losses, losses.pop("boundary_growth"), losses.pop("positive_weight"))
     history = fit(model, loss, data.train, data.validation, seed=seed, **row.training.model_dump(), **arguments)
@@ -339,12 +363,12 @@ def run(
         shutil.rmtree(place, ignore_errors=True)
     for needed in (path.parent, place):
         check_writable(needed)
-    start = None
+    first = None
     if row.start:
         first = run(report, row.start, scale=scale, seed=seed, data=data, out=out, on_epoch=on_epoch)
-        start = fold_folder(first, 0) / "best.safetensors"
     clock = time.perf_counter()
     folds = make_folds(row, seed, folder)
+    starts = starting_points(first, folds) if first else [None] * len(folds)
     if len(folds) > 1 and PartialState().is_main_process:
         names = json.dumps([fold.validation.names for fold in folds], indent=1)
         write_whole(place / "folds.json", lambda file: file.write(names.encode()), "folds")
@@ -360,7 +384,7 @@ def run(
             if len(folds) > 1:
                 settings |= {"fold": i, "validation": fold.validation.names}
             model, history = train(
-                row, seed, fold, start, folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
+                row, seed, fold, starts[i], folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
             )
             masks, metrics = EVALUATIONS[type(row.data)](model, row, seed, folder, fold)
             chosen = {"best_epoch": history.best["epoch"]}
@@ -404,6 +428,35 @@ def run(
     if PartialState().is_main_process:
         results.write(path, outcome.result)
     return outcome
+
+
+def self_labelled(model: nn.Module, row: Row, seed: int, data: Splits) -> Splits:
+    """The same with the photographs without masks in the training part, and what `model` finds there as their masks."""
+    photographs = data.unlabelled
+    masks = [fill_in([model], *pair, row.data) >= 0.5 for pair in zip(photographs.images, photographs.scribbles)]
+    labelled = data.train.data + replace(photographs, masks=masks)
+    return replace(data, train=_scribbles_to_train_on(row.data, labelled, seed), unlabelled=None)
+
+
+def starting_points(first: Outcome, folds: Sequence[Splits]) -> list[Path]:
+    """The weights that each fold of a row starts from: those of `first`'s same fold, or of its only one.
+
+    Raises:
+        ConfigError: there are fewer folds, or a fold would be validated on what its starting network was trained on.
+    """
+    if 1 < len(first.data) < len(folds):
+        raise ConfigError(f"{len(folds)} folds cannot start from the networks of {len(first.data)}")
+    places = []
+    for i, fold in enumerate(folds):
+        k = i if len(first.data) > 1 else 0
+        known = sorted(set(first.data[k].train.names) & set(fold.validation.names))
+        if known:
+            raise ConfigError(
+                f"fold {i}: its starting network was trained on {len(known)} of its validation pictures, such as "
+                f"{known[0]}; start from a row with the same folds, or on other data"
+            )
+        places.append(fold_folder(first, k) / "best.safetensors")
+    return places
 
 
 def data_source(row: Row, folder: str | Path | None) -> str:

@@ -148,26 +148,35 @@ def generated(count: int, seed: int) -> Scribbled:
     return found
 
 
-def from_coco(folder: str | Path, seed: int) -> Scribbled:
+def from_coco(folder: str | Path, seed: int, apart: bool = False) -> Scribbled:
     """COCO's photographs as the challenge has its own: objects of Pascal VOC's categories, with generated strokes.
 
-    Photographs without such an object are left out; crowds, which have no outline, count as background.
+    What covers less than a hundredth of its photograph is left out; crowds, which have no outline, count as background.
     Errors as for `seglib.data.coco.read_coco`.
 
     Args:
         folder: of real data, with COCO in it.
         seed: of the strokes.
+        apart: each category in a photograph is a task of its own, all that COCO has: other strokes on the same
+            photograph mean another mask.
     """
+
+    def task(entry: Object) -> tuple[int, str]:
+        return entry.image_id, entry.category if apart else ""
+
     found = Scribbled([], [], [], [])
     for source in find_coco(folder):
-        wanted = (entry for entry in read_coco(*source) if entry.category in VOC_CATEGORIES)
-        for image_id, mine in groupby(wanted, key=lambda entry: entry.image_id):
-            mine = list(mine)
-            mask = np.logical_or.reduce([entry.mask() for entry in mine])
-            found.images.append(mine[0].image())
-            found.scribbles.append(scribble(mask, np.random.default_rng([seed, image_id]), max(mask.shape) / 640))
+        wanted = [entry for entry in read_coco(*source) if apart or entry.category in VOC_CATEGORIES]
+        for (image_id, category), group in groupby(sorted(wanted, key=task), key=task):
+            entries = list(group)
+            mask = np.logical_or.reduce([entry.mask() for entry in entries])
+            if mask.mean() < 0.01:
+                continue
+            rng = np.random.default_rng([seed, image_id, *category.encode()])
+            found.images.append(entries[0].image())
+            found.scribbles.append(scribble(mask, rng, max(mask.shape) / 640))
             found.masks.append(mask)
-            found.names.append(mine[0].path.stem)
+            found.names.append(entries[0].path.stem + (f"-{category}" if apart else ""))
     return found
 
 
