@@ -34,11 +34,11 @@ from .config import (
     Shapes,
     load_row,
 )
-from .data import coco, common, faces, scenes, scribbles, shapes
+from .data import coco, common, faces, scenes, scribbles, shapes, strokes
 from .data.common import SegmentationDataset, channel_statistics, to_tensor
 from .files import write_mask, write_whole
 from .losses import weighted_sum
-from .metrics import BinaryMetrics, boundary_metrics, iou, mask_metrics, mean_metrics
+from .metrics import BinaryMetrics, boundary_metrics, iou, mask_metrics, mean_metrics, reliability
 from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
 from .refinement import BrushDataset, fill_in, interact, refine, strokes_to_reach
@@ -48,6 +48,7 @@ AUGMENTATIONS = common.AUGMENTATIONS | faces.AUGMENTATIONS | coco.AUGMENTATIONS
 TUNING_IMAGES = 200  # of the training part, for the classical baselines: total variation takes 10 ms an image
 generated_faces = cache(faces.generate)  # rows with the same faces, and folds, need not draw them again
 generated_scribbles = cache(scribbles.generated)
+STROKES_LEFT = (0.0, 0.1, 0.25, 0.5)  # of each stroke's pixels, from a dot on
 USER_STROKES = 8  # that a simulated user draws on each validation object
 REAL_DATA = {Faces: "MFSD", Brush: "COCO", Scribbles: "scribbles"}
 EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles", "coco": "COCO"}
@@ -524,8 +525,9 @@ def _from_hint(row: Row, data: Splits) -> tuple[dict, dict]:
 
 def _from_strokes(row: Row, data: Splits) -> tuple[dict, dict]:
     method, held_out = baselines.FROM_STROKES[row.baseline.method], data.validation.data
-    masks = [method(image, strokes) for image, strokes in zip(held_out.images, held_out.scribbles)]
-    return measure_filled_in(masks, held_out), {}
+    masks = [method(*pair) for pair in zip(held_out.images, held_out.scribbles)]
+    metrics = measure_filled_in(masks, held_out)
+    return metrics, {"photographs": metrics.pop("photographs")}
 
 
 BASELINES = {
@@ -633,18 +635,37 @@ def _describe(objects: Sequence[coco.Object], found: Sequence[dict]) -> list[dic
 
 def evaluate_filled_in(
     model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
-) -> tuple[list[np.ndarray], dict[str, float]]:
-    """Masks and metrics of the validation part at each photograph's own size, whatever the network was trained at."""
-    held_out = data.validation.data
-    masks = [fill_in([model], *pair, row.data) >= 0.5 for pair in zip(held_out.images, held_out.scribbles)]
-    return masks, measure_filled_in(masks, held_out)
+) -> tuple[list[np.ndarray], dict]:
+    """Masks and metrics of the validation part at each photograph's own size, whatever the network was trained at;
+    also with less and less left of each stroke, and how right the probabilities are."""
+    held_out, config = data.validation.data, row.data
+    found = [fill_in([model], *pair, config) for pair in zip(held_out.images, held_out.scribbles)]
+    masks = [probability >= 0.5 for probability in found]
+    predicted, observed, error = reliability(
+        *(np.concatenate([a.ravel() for a in each]) for each in (found, held_out.masks))
+    )
+    metrics = measure_filled_in(masks, held_out) | {"calibration_error": error}
+    for share in STROKES_LEFT:
+        rng = np.random.default_rng(seed)
+        shorter = [strokes.shortened(hint, share, rng) for hint in held_out.scribbles]
+        fewer = [fill_in([model], *pair, config) >= 0.5 for pair in zip(held_out.images, shorter)]
+        metrics[f"mean_iou_strokes_{share:.0%}"] = float(np.mean(two_ious(fewer, held_out.masks)))
+    bins = [{"predicted": round(float(p), 4), "observed": round(float(o), 4)} for p, o in zip(predicted, observed)]
+    return masks, metrics | {"calibration": bins}
 
 
-def measure_filled_in(masks: Sequence[np.ndarray], data: scribbles.Scribbled) -> dict[str, float]:
-    """Means over photographs: `mean_iou` of foreground and background, and both apart, Dice, accuracy, outlines; and
-    `mean_iou_pooled`, from the pixels of all photographs together."""
+def two_ious(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> np.ndarray:
+    """Each mask's IoU of the object and of the background: (2, N)."""
+    pairs = list(zip(masks, truths))
+    return np.array([[iou(*pair) for pair in pairs], [iou(~mask, ~truth) for mask, truth in pairs]])
+
+
+def measure_filled_in(masks: Sequence[np.ndarray], data: scribbles.Scribbled) -> dict:
+    """Means over photographs: `mean_iou` of foreground and background, and both apart, Dice, accuracy, outlines;
+    `mean_iou_pooled`, from the pixels of all photographs together; and `photographs`, the object's share of each and
+    its two IoUs."""
     pairs = list(zip(masks, data.masks))
-    inside, outside = (np.array([iou(*(mask ^ other for mask in pair)) for pair in pairs]) for other in (False, True))
+    inside, outside = two_ious(masks, data.masks)
     metrics = BinaryMetrics()
     for mask, truth in pairs:
         logits = torch.from_numpy(mask).float() * 2 - 1
@@ -655,6 +676,17 @@ def measure_filled_in(masks: Sequence[np.ndarray], data: scribbles.Scribbled) ->
         | {"iou_background": float(outside.mean())}
         | {name: pooled[name] for name in ("dice", "pixel_accuracy", "mean_iou_pooled", "iou_pooled", "images")}
         | boundary_metrics(pairs)
+        | {
+            "photographs": [
+                {
+                    "name": name,
+                    "share": round(float(truth.mean()), 4),
+                    "iou": round(float(one), 4),
+                    "iou_background": round(float(other), 4),
+                }
+                for name, truth, one, other in zip(data.names, data.masks, inside, outside)
+            ]
+        }
     )
 
 

@@ -115,6 +115,26 @@ def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True
     return max(directed(*points), directed(*points[::-1]))
 
 
+def reliability(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray, float]:
+    """Are probabilities what they say? Pixels are sorted into bins by their probability.
+
+    Args:
+        probability: of the foreground, from 0 to 1, any shape.
+        truth: of the same shape, bool or 0 and 1.
+        bins: of equal width.
+
+    Returns:
+        For each bin with pixels in it their mean probability and the share of them that is foreground; and the expected
+        calibration error, the mean distance of the two over all pixels (Guo et al. 2017, arXiv 1706.04599).
+    """
+    which = np.minimum((probability * bins).astype(int), bins - 1).ravel()
+    count = np.bincount(which, minlength=bins)
+    predicted = np.bincount(which, probability.ravel(), bins) / np.maximum(count, 1)
+    observed = np.bincount(which, truth.ravel(), bins) / np.maximum(count, 1)
+    error = np.sum(count * np.abs(predicted - observed)) / count.sum()
+    return predicted[count > 0], observed[count > 0], float(error)
+
+
 def boundary_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
     """How well outlines agree over (prediction, target) pairs: mean `boundary_iou`, and mean 95 % `hausdorff` distance.
 

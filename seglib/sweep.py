@@ -75,30 +75,31 @@ def run_sweep(
     sweep, todo = load_sweep(report, name), []
     data = data or os.environ.get("SEGLIB_DATA")  # said to every worker: another machine's variable may differ
     for cell in cells(sweep):
-        load_row(report, sweep.row, scale, cell.overrides)  # a mistake in any is known before the first is run
-        if not cell_path(report, sweep, cell, scale, seed, data, out).is_file():
+        row = load_row(report, sweep.row, scale, cell.overrides)  # a mistake in any is known before the first is run
+        source = experiment.data_source(row, data)
+        if not results.result_path(report, sweep.row, scale, seed, cell.overrides, out, source).is_file():
             todo.append(cell)
     jobs_of = [(report, sweep.row, scale, seed, data, out, dict(cell.overrides)) for cell in todo]
     RUNNERS[backend](jobs_of, jobs, gpus)
-    return table(report, name, scale=scale, seed=seed, data=data, out=out)
+    return table(report, name, source, scale=scale, seed=seed, out=out)
 
 
-def table(report: str, name: str, *, scale: str = "quick", seed: int = 0, data=None, out=None) -> list[dict]:
-    """A line for each cell that has a result: the labels of its axes, its `metrics` and, over folds, their `spread`."""
+def table(
+    report: str, name: str, source: str, *, scale: str = "quick", seed: int = 0, out: str | Path | None = None
+) -> list[dict]:
+    """A line for each cell that has a result: the labels of its axes, its `metrics` and, over folds, their `spread`.
+
+    Args:
+        source: the data, as result files name it: "embedded" or the real data set.
+        report, name, scale, seed, out: as for `run_sweep`.
+    """
     sweep, lines = load_sweep(report, name), []
     for cell in cells(sweep):
-        path = cell_path(report, sweep, cell, scale, seed, data, out)
+        path = results.result_path(report, sweep.row, scale, seed, cell.overrides, out, source)
         if path.is_file():
             result = json.loads(path.read_text())
             lines.append(dict(cell.labels) | {key: result[key] for key in ("metrics", "spread") if key in result})
     return lines
-
-
-def cell_path(report: str, sweep: Sweep, cell: Cell, scale: str, seed: int, data, out) -> Path:
-    """Where the result of a cell goes."""
-    row = load_row(report, sweep.row, scale, cell.overrides)
-    source = experiment.data_source(row, data or os.environ.get("SEGLIB_DATA"))
-    return results.result_path(report, sweep.row, scale, seed, cell.overrides, out, source)
 
 
 def _run_cell(report, row, scale, seed, data, out, overrides) -> None:

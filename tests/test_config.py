@@ -305,7 +305,7 @@ def test_the_scribble_row_of_the_issue():
     differs = {key for key, value in flat(row.recipe()).items() if quick[key] != value}
     assert differs == {"scale", "data.width", "data.height", "data.scenes", "training.epochs"}
     assert row.data.resize == "480x352"
-    assert load_row("scribbles", "report", "quick").data.resize == "256x192"
+    assert load_row("scribbles", "report", "quick").data.resize == "192x144"
 
 
 def test_the_scribble_rows_that_need_no_training():
@@ -520,15 +520,16 @@ def test_mistakes_in_a_face_mask_row_are_explained_by_its_own_keys(key, value, n
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [
-        ("data.width", 100, ["data.width", "multiple of 32", "got 100"]),
-        ("data.height", 375, ["data.height", "multiple of 32", "got 375"]),
+        ("data.width", 100, ["data.width", "multiple of 16", "got 100"]),
+        ("data.height", 375, ["data.height", "multiple of 16", "got 375"]),
         ("data.height", 0, ["data.height", "greater than or equal to 32", "got 0"]),
+        ("data.height", 16, ["data.height", "greater than or equal to 32", "got 16"]),
         ("data.size", 64, ["'data.size'", "known: width, height"]),
         ("data.scenes", 1, ["data.scenes", "greater than or equal to 2", "got 1"]),
         ("data.folds", 1, ["data.folds", "got 1"]),
         ("data.synthetic", 1.5, ["data.synthetic", "got 1.5"]),
         ("data.augment", "lo", ["data.augment", "'low'", "'lo'"]),
-        ("data.extra", ["voc"], ["data.extra.0", "'coco'", "'voc'"]),
+        ("data.extra", ["voc"], ["data.extra.0", "'coco'", "'coco-categories'", "'coco-unlabelled'", "'voc'"]),
         ("data.clues", ["distance"], ["data.clues.0", "'geodesic'", "'distance'"]),
         ("loss.positive_wieght", 3, ["did you mean 'positive_weight'"]),
         ("loss.positive_weight", 0, ["loss.positive_weight", "greater than 0", "got 0"]),

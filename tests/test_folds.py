@@ -271,6 +271,21 @@ def test_extra_faces_go_into_training_parts_alone():
     assert len(tiny_folds(limit=5, extra=["generated"])[0].train) == 5 + 18
 
 
+def test_faces_to_be_pre_trained_on_are_not_those_that_stand_in_for_real_ones(real):
+    """Beside real ones, they need not differ from anything."""
+
+    def drawn(**changes):
+        (fold,) = tiny_folds(run_folds=1, **changes)
+        names = [*fold.train.names, *fold.validation.names]
+        return {name: image.tobytes() for name, image in zip(names, [*fold.train.images, *fold.validation.images])}
+
+    stand_in, others = drawn(), drawn(real=False)
+    assert len(stand_in) == len(others) == 18
+    assert not stand_in.keys() & others.keys()
+    assert not set(stand_in.values()) & set(others.values())
+    assert drawn(real=False, folder=real) == stand_in
+
+
 def test_frames_to_test_with_are_new(monkeypatch):
     """Neither a row's own frames nor its extra ones, of this seed or of those that are in use beside it."""
     asked = []

@@ -202,6 +202,29 @@ def test_every_encoder_builds(encoder, attention):
     assert model(picture(33, 65)).shape == (1, 1, 33, 65)
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_batch_norms_forget_a_tenth_a_step(encoder):
+    norms = [module for module in kept(encoder).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) > 20
+    assert {module.momentum for module in norms} == {0.1}
+
+
+@torch.no_grad()
+def test_after_sixty_steps_a_batch_norm_knows_its_inputs():
+    """At a hundredth a step, its statistics would still be for the greater part those of the start."""
+    model = build().train()
+    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    seen = []
+    norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    for seed in range(60):
+        model(1 + torch.rand(2, 4, 32, 32, generator=torch.Generator().manual_seed(seed)))
+    inputs = torch.cat(seen).transpose(0, 1).flatten(1)
+    assert inputs.mean(1).abs().max() > 0.2  # they are not at the start's 0 and 1 anyway
+    assert inputs.var(1).max() < 0.5
+    torch.testing.assert_close(norm.running_mean, inputs.mean(1), rtol=0.05, atol=0.01)
+    torch.testing.assert_close(norm.running_var, inputs.var(1), rtol=0.2, atol=0.01)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("channels", [1, 3, 6])
 def test_any_number_of_channels(channels):

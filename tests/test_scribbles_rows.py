@@ -2,6 +2,8 @@
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ from torch import nn
 
 from seglib import config, experiment, weights
 from seglib.__main__ import main
-from seglib.config import load_row
+from seglib.config import ConfigError, load_row
 from seglib.data import coco, scribbles
 from seglib.data.common import DataError, channel_statistics
 from seglib.data.scribbles import Scribbled, network_input, write_scribble
@@ -37,6 +39,13 @@ def _with_a_small_network(tmp_path_factory):
     content = yaml.safe_load((shipped("configs") / "scribbles.yaml").read_text(encoding="utf-8"))
     network = {"widths": [8, 16], "in_channels": 4, "out_channels": 1, "normalize": True}
     content["rows"]["tiny"] = {"title": "A small network", "model": network}
+    quick = {  # an override does not reach the row that another starts from
+        "data": {"width": 64, "height": 32, "scenes": 10, "folds": 3, "run_folds": 2},
+        "training": {"epochs": 1, "batch_size": 4},
+    }
+    content["rows"]["first"] = content["rows"]["tiny"] | {"quick": quick}
+    then = {"title": "Self-training", "start": "first", "data": {"extra": ["coco-unlabelled"]}}
+    content["rows"]["then"] = content["rows"]["first"] | then
     folder, threads = tmp_path_factory.mktemp("shipped"), torch.get_num_threads()
     (folder / "configs").mkdir()
     (folder / "configs" / "scribbles.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -196,6 +205,21 @@ def test_extra_scenes_go_into_training_parts_alone(monkeypatch, drawn):
     assert folds(extra=["coco"])[0].train.names == every[0].train.names  # no folder
 
 
+def test_scenes_to_be_pre_trained_on_are_not_those_that_stand_in_for_real_ones(drawn, real):
+    """Beside real photographs, they need not differ from anything."""
+
+    def scenes(**changes):
+        (fold,) = folds(run_folds=1, real=False, **changes)
+        return fold.train.data + fold.validation.data
+
+    others, beside = scenes(), scenes(folder=real)
+    assert len(others) == len(drawn)
+    assert not set(others.names) & set(drawn.names)
+    assert not {image.tobytes() for image in others.images} & {image.tobytes() for image in drawn.images}
+    assert sorted(beside.names) == sorted(drawn.names)
+    assert {image.tobytes() for image in beside.images} == {image.tobytes() for image in drawn.images}
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """A folder of real data with six photographs of the challenge and three of COCO."""
@@ -224,6 +248,28 @@ def test_with_real_data_the_folds_are_the_challenge_s(real):
     assert all(name.startswith("scene-") for name in folds(folder=real, real=False)[0].validation.names)
 
 
+def test_coco_s_categories_go_into_training_parts_as_tasks(real):
+    tasks = [f"{3:012d}-dining table", f"{5:012d}-banana", f"{5:012d}-traffic light"]
+    tasks += [f"{8:012d}-{category}" for category in ("banana", "dog", "person")]
+    for one, other in zip(folds(folder=real, folds=3), folds(folder=real, folds=3, extra=["coco-categories"])):
+        assert other.train.names == [*one.train.names, *tasks]
+        assert len(other.train) == 4 + 6
+        assert other.validation.names == one.validation.names
+        assert "4 and 6 categories in photographs of COCO for training, 2 for validation" in other.description
+
+
+def test_photographs_without_masks_wait_for_a_network_that_finds_them(real):
+    plain = folds(folder=real, folds=3)
+    for one, other in zip(plain, folds(folder=real, folds=3, extra=["coco-unlabelled"])):
+        assert other.train.names == one.train.names
+        assert other.validation.names == one.validation.names
+        assert other.unlabelled.names == ["000000000003", "000000000008"]
+        said = "4 and, with the masks that the starting network finds, 2 photographs of COCO for training, 2 for"
+        assert said in other.description
+        assert one.unlabelled is None
+    assert folds(extra=["coco-unlabelled"])[0].unlabelled is None  # no folder
+
+
 @pytest.mark.parametrize(
     ("changes", "called"),
     [
@@ -247,6 +293,10 @@ BOXES = {
     "person": (35, 10, 20, 20),
     "banana": (5, 20, 15, 15),
     "dining table": (40, 20, 15, 18),
+    "dog:second": (20, 15, 25, 20),  # overlaps the first
+    "dog:small": (50, 2, 5, 4),  # 20 of 2,400 pixels
+    "person:small": (2, 33, 5, 4),
+    "person:just": (30, 33, 6, 4),
 }
 IMAGES = {  # by id: what is in each
     8: ["banana", "dog", "person"],
@@ -255,16 +305,16 @@ IMAGES = {  # by id: what is in each
 }
 
 
-def store_coco(folder):
+def store_coco(folder, contents=IMAGES):
     place = folder / "coco"
     (place / "val2017").mkdir(parents=True)
     (place / "annotations").mkdir()
     annotations, rng = [], np.random.default_rng(0)
-    for image, names in IMAGES.items():
+    for image, names in contents.items():
         cv2.imwrite(str(place / "val2017" / f"{image:012d}.jpg"), rng.integers(0, 256, (*SIZE, 3), np.uint8))
         for name in names:
             x, y, width, height = BOXES.get(name, (2, 2, 12, 12))
-            category = 1 + CATEGORIES.index("person" if name == "crowd" else name)
+            category = 1 + CATEGORIES.index("person" if name == "crowd" else name.partition(":")[0])
             outline = [[x, y, x + width, y, x + width, y + height, x, y + height]]
             about = {
                 "id": len(annotations) + 1,
@@ -276,7 +326,7 @@ def store_coco(folder):
             if name == "crowd":
                 counts = [0, SIZE[0] * SIZE[1]]  # all over the picture
                 annotations[-1] |= {"iscrowd": 1, "segmentation": {"size": list(SIZE), "counts": counts}}
-    images = [{"id": i, "file_name": f"{i:012d}.jpg", "height": SIZE[0], "width": SIZE[1]} for i in IMAGES]
+    images = [{"id": i, "file_name": f"{i:012d}.jpg", "height": SIZE[0], "width": SIZE[1]} for i in contents]
     categories = [{"id": i, "name": name} for i, name in enumerate(CATEGORIES, 1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (place / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
@@ -299,16 +349,48 @@ def test_of_coco_only_pascal_voc_s_categories_are_objects(real):
         assert np.array_equal(image, cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
 
 
-def test_strokes_on_coco_s_objects_are_on_their_sides(real):
+TASKS = {  # photographs, and by what is found in them what its parts are: as one task each, and for each category one
+    6: (["dog:small", "banana:small"], {}, {}),
+    7: (["person:small", "dog:small"], {"": ["person:small", "dog:small"]}, {}),
+    2: (
+        ["dog", "person:small", "crowd", "banana", "dog:second"],
+        {"": ["dog", "dog:second", "person:small"]},
+        {"dog": ["dog", "dog:second"], "banana": ["banana"]},
+    ),
+    1: (["banana", "dining table"], {"": ["dining table"]}, {"dining table": ["dining table"], "banana": ["banana"]}),
+    9: (["person:just"], {"": ["person:just"]}, {"person": ["person:just"]}),
+}
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_coco_s_masks_are_unions_that_are_large_enough(tmp_path, apart):
+    """A hundredth of the photograph; and a crowd all over it is background."""
+    store_coco(tmp_path, {number: names for number, (names, *_) in TASKS.items()})
+    expected = {}
+    for number, (_, *tasks) in TASKS.items():
+        for category, parts in tasks[apart].items():
+            expected[f"{number:012d}-{category}" if apart else f"{number:012d}"] = sum(map(box, parts)) > 0
+    found = scribbles.from_coco(tmp_path, 0, apart)
+    assert found.names == sorted(expected)
+    for name, image, strokes, mask in zip(found.names, found.images, found.scribbles, found.masks):
+        assert np.array_equal(mask, expected[name])
+        assert mask.dtype == bool
+        assert strokes.shape == SIZE
+        path = tmp_path / "coco" / "val2017" / f"{name.partition('-')[0]}.jpg"
+        assert np.array_equal(image, cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_strokes_on_coco_s_objects_are_on_their_sides(real, apart):
     for seed in range(5):
-        found = scribbles.from_coco(real, seed)
+        found = scribbles.from_coco(real, seed, apart)
         for strokes, mask in zip(found.scribbles, found.masks):
             assert strokes.dtype == np.int8
             assert (strokes == 1).any()
             assert mask[strokes == 1].all()
             assert not mask[strokes == -1].any()
         assert any((strokes == -1).any() for strokes in found.scribbles)
-    again, other = (scribbles.from_coco(real, seed).scribbles for seed in (4, 5))
+    again, other = (scribbles.from_coco(real, seed, apart).scribbles for seed in (4, 5))
     assert all(np.array_equal(one, two) for one, two in zip(again, found.scribbles))
     assert not all(np.array_equal(one, two) for one, two in zip(other, found.scribbles))
 
@@ -487,6 +569,148 @@ def test_the_report_s_row_runs_with_a_smaller_encoder(real, tmp_path):
     np.testing.assert_allclose(found.model[0].std, [*std, 1], rtol=1e-5)
 
 
+# --- starting from another row's networks ---
+
+
+def fake_folds(*parts):
+    return [SimpleNamespace(train=SimpleNamespace(names=t), validation=SimpleNamespace(names=v)) for t, v in parts]
+
+
+def starting_points(first, then):
+    outcome = SimpleNamespace(path=Path("x/results/scribbles/first.json"), data=fake_folds(*first))
+    places = experiment.starting_points(outcome, fake_folds(*then))
+    return [place.relative_to("x/runs/scribbles/first").as_posix() for place in places]
+
+
+def held_out(*parts):
+    """Folds of those parts: each is trained on the others."""
+    return [([name for other in parts if other != part for name in other], list(part)) for part in parts]
+
+
+def test_a_fold_starts_from_the_same_fold_s_network():
+    three = [f"fold{i}/best.safetensors" for i in range(3)]
+    assert starting_points(held_out("ab", "cd", "ef"), held_out("ab", "cd", "ef")) == three
+    assert starting_points(held_out("ab", "cd", "ef"), held_out("ab", "cd", "ef")[:2]) == three[:2]
+    assert starting_points(held_out("ab", "cd", "ef"), held_out("ab", "cd", "ef")[:1]) == three[:1]
+
+
+def test_every_fold_starts_from_an_only_network():
+    assert starting_points(held_out("xy", "z")[:1], held_out("ab", "cd", "ef")) == 3 * ["best.safetensors"]
+
+
+def test_folds_that_have_no_network_to_start_from_are_refused():
+    with pytest.raises(ConfigError, match=r"^3 folds cannot start from the networks of 2$"):
+        starting_points(held_out("ab", "cd", "ef")[:2], held_out("ab", "cd", "ef"))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "fold", "count", "named"),
+    [
+        # An only network was trained on what other folds hold out.
+        (held_out("ab", "cd", "ef")[:1], held_out("ab", "cd", "ef"), 1, 2, "c"),
+        # The folds are not the same, or not in the same order.
+        (held_out("ab", "cd", "ef"), held_out("ab", "ed", "cf"), 1, 1, "e"),
+        (held_out("ab", "cd"), held_out("cd", "ab"), 0, 2, "c"),
+        # One picture is enough.
+        ([("xyzb", "a")], held_out("ab", "cd")[:1], 0, 1, "b"),
+    ],
+)
+def test_a_network_that_was_trained_on_what_is_held_out_is_no_start(first, then, fold, count, named):
+    message = rf"^fold {fold}: its starting network was trained on {count} of its validation pictures, such as {named};"
+    with pytest.raises(ConfigError, match=message):
+        starting_points(first, then)
+
+
+def test_a_run_from_a_row_with_other_folds_is_refused(real, tmp_path):
+    with pytest.raises(ConfigError, match=r"its starting network was trained on \d of its validation pictures"):
+        experiment.run("scribbles", "then", data=real, overrides={"data.folds": 2}, out=tmp_path / "results")
+    assert not list(tmp_path.glob("results/scribbles/then*"))
+
+
+class Echo(nn.Module):
+    """Finds the object where its strokes are, and nowhere else."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(()))  # which says on which device it is
+
+    def forward(self, x):
+        return torch.where(x[:, 3:4] > 0, 5.0, -5.0)
+
+
+def some_photographs(count, name, size=SIZE):
+    given = [photograph(i, size) for i in range(count)]
+    images, masks, strokes = (list(column) for column in zip(*given))
+    return Scribbled(images, strokes, masks, [f"{name}{i}" for i in range(count)])
+
+
+@pytest.mark.parametrize("truth", [np.zeros, np.ones])
+def test_photographs_without_masks_get_those_that_the_network_finds(truth):
+    """Whatever the true ones are."""
+    size = (48, 64)  # the photographs' and the network's, so that nothing is resized
+    row = changed("tiny", height=size[0], width=size[1], synthetic=0.5, augment="low")
+    one, other, unlabelled = (some_photographs(3, name, size) for name in ("known", "held-out", "new"))
+    unlabelled.masks = [truth(size, bool) for _ in range(3)]
+    train = scribbles.ScribbleDataset(one, size)
+    before = experiment.Splits(train, scribbles.ScribbleDataset(other, size), "photographs", unlabelled)
+    after = experiment.self_labelled(Echo(), row, 7, before)
+    assert after.train.names == ["known0", "known1", "known2", "new0", "new1", "new2"]
+    assert (after.validation, after.description, after.unlabelled) == (before.validation, "photographs", None)
+    found = after.train.data
+    for i in range(3):
+        assert np.array_equal(found.masks[i], one.masks[i])
+        assert np.array_equal(found.masks[3 + i], unlabelled.scribbles[i] > 0)
+        assert np.array_equal(found.images[3 + i], unlabelled.images[i])
+        assert np.array_equal(found.scribbles[3 + i], unlabelled.scribbles[i])
+        assert np.array_equal(after.train.masks[3 + i], unlabelled.scribbles[i] > 0)  # which items are made of
+    assert (after.train.seed, after.train.synthetic) == (7, 0.5)
+    assert after.train.augment is not None
+    assert before.train.names == ["known0", "known1", "known2"]
+    assert all((mask == truth(size, bool)).all() for mask in unlabelled.masks)
+
+
+def test_found_masks_have_their_photographs_sizes():
+    row = changed("tiny")
+    known, new = some_photographs(2, "known"), some_photographs(1, "new", (75, 50))
+    part = scribbles.ScribbleDataset(known, (32, 64))
+    found = experiment.self_labelled(network(), row, 0, experiment.Splits(part, part, "", new)).train.data
+    expected = by_hand(network(), new.images[0], new.scribbles[0], (32, 64))
+    clear = np.abs(expected - 0.5) > 1e-3
+    assert found.masks[2].shape == (75, 50)
+    assert np.array_equal(found.masks[2][clear], (expected >= 0.5)[clear])
+
+
+def test_self_training_learns_from_what_each_fold_s_own_network_finds(real, tmp_path, monkeypatch):
+    trained, fit = [], experiment.fit
+
+    def watched(model, loss, train, validation, **arguments):
+        start = {name: value.clone() for name, value in model.state_dict().items()}
+        trained.append((start, train, validation))
+        return fit(model, loss, train, validation, **arguments)
+
+    monkeypatch.setattr(experiment, "fit", watched)
+    outcome = experiment.run("scribbles", "then", data=real, out=tmp_path / "results")
+    first, then = trained[:2], trained[2:]
+    assert len(first) == len(then) == len(outcome.result["folds"]) == 2
+    (place,) = tmp_path.glob("runs/scribbles/first*")
+    unlabelled = scribbles.from_coco(real, 0)
+    for i, ((_, known, known_held_out), (start, train, validation)) in enumerate(zip(first, then)):
+        model = network()
+        weights.load(model, place / f"fold{i}" / "best.safetensors")
+        assert all(torch.equal(start[name], value) for name, value in model.state_dict().items())
+        assert train.names == [*known.names, *unlabelled.names]
+        assert validation.names == known_held_out.names
+        assert not set(train.names) & set(validation.names)
+        for mask, other in zip(train.data.masks, known.data.masks):
+            assert np.array_equal(mask, other)
+        for j, truth in enumerate(unlabelled.masks, len(known)):
+            expected = by_hand(model, train.data.images[j], train.data.scribbles[j], (32, 64))
+            clear = np.abs(expected - 0.5) > 1e-3
+            assert np.array_equal(train.data.masks[j][clear], (expected >= 0.5)[clear])
+            assert not np.array_equal(train.data.masks[j], truth)
+        assert "2 photographs of COCO" in outcome.result["folds"][i]["split"]
+
+
 # --- masks for files ---
 
 
@@ -554,7 +778,7 @@ def test_an_ensemble_averages_probabilities(given, tmp_path, probabilities, fore
     assert np.unique(grey(tmp_path / "masks" / "wide.png")).tolist() == [255 if foreground else 0]
 
 
-@pytest.mark.parametrize(("about", "size"), [({"size": "96x64"}, (64, 96)), ({}, (192, 256))])
+@pytest.mark.parametrize(("about", "size"), [({"size": "96x64"}, (64, 96)), ({}, (144, 192))])
 def test_photographs_are_seen_at_the_size_that_the_weights_were_trained_at(given, tmp_path, monkeypatch, about, size):
     """The row is loaded at one scale, and the weights may be of another; those that say nothing have the row's."""
     seen = []

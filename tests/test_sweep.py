@@ -6,9 +6,9 @@ import pytest
 import torch
 import yaml
 
-from seglib import config, experiment, sweep
+from seglib import config, experiment, results, sweep
 from seglib.config import ConfigError, load_row, load_sweep
-from seglib.sweep import cell_path, cells, run_sweep, table
+from seglib.sweep import cells, run_sweep, table
 
 RANGES = ("base", "contrast", "blur_sigma", "gaussian_sigma", "salt_pepper")
 NOISE = {"blur_probability": 0} | {name: [0, 0.2] for name in RANGES}
@@ -108,7 +108,7 @@ def test_a_missing_result_is_run_again_alone(tmp_path, runs):
     whole = run_sweep("denoising", "counts", out=tmp_path)
     assert counts(runs) == [10, 11, 12, 13]
     (tmp_path / "denoising" / "otsu.quick.seed0.data.count=12.json").unlink()
-    found = table("denoising", "counts", out=tmp_path)
+    found = table("denoising", "counts", "embedded", out=tmp_path)
     assert [line["pairs"] for line in found] == ["10", "11", "13"]
     runs.clear()
     assert run_sweep("denoising", "counts", out=tmp_path) == whole
@@ -127,7 +127,7 @@ def test_a_cell_that_fails_stops_the_sweep_and_the_next_call_goes_on(tmp_path, m
     monkeypatch.setattr(experiment, "run", failing)
     with pytest.raises(RuntimeError, match="out of luck"):
         run_sweep("denoising", "counts", out=tmp_path)
-    assert [line["pairs"] for line in table("denoising", "counts", out=tmp_path)] == ["10", "11"]
+    assert [line["pairs"] for line in table("denoising", "counts", "embedded", out=tmp_path)] == ["10", "11"]
     assert len(run_sweep("denoising", "counts", out=tmp_path)) == 4
     assert asked == [10, 11, 12, 12, 13]
 
@@ -136,25 +136,27 @@ def test_scales_and_seeds_have_results_of_their_own(tmp_path, runs):
     for options in ({}, {"seed": 1}, {"scale": "full"}):
         assert len(run_sweep("denoising", "counts", out=tmp_path, **options)) == 4
     assert len(runs) == len(files(tmp_path)) == 12
-    assert table("denoising", "counts", out=tmp_path, seed=2) == []
+    assert table("denoising", "counts", "embedded", out=tmp_path, seed=2) == []
 
 
 def test_a_cell_s_result_is_where_a_run_of_its_row_leaves_it(tmp_path):
     mine = load_sweep("denoising", "counts")
     cell = list(cells(mine))[1]
-    path = cell_path("denoising", mine, cell, "quick", 5, None, tmp_path)
+    path = results.result_path("denoising", mine.row, "quick", 5, cell.overrides, tmp_path)
     outcome = experiment.run("denoising", "otsu", seed=5, overrides={"data.count": 11}, out=tmp_path)
     assert outcome.path == path
-    assert table("denoising", "counts", seed=5, out=tmp_path) == [{"pairs": "11", "metrics": outcome.result["metrics"]}]
+    assert table("denoising", "counts", "embedded", seed=5, out=tmp_path) == [
+        {"pairs": "11", "metrics": outcome.result["metrics"]}
+    ]
 
 
 def test_a_table_gives_the_spread_over_folds(tmp_path):
     mine = load_sweep("denoising", "counts")
     cell = list(cells(mine))[2]
-    path = cell_path("denoising", mine, cell, "quick", 0, None, tmp_path)
+    path = results.result_path("denoising", mine.row, "quick", 0, cell.overrides, tmp_path)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"metrics": {"iou": 0.5}, "spread": {"iou": 0.1}, "folds": [], "seed": 0}))
-    assert table("denoising", "counts", out=tmp_path) == [
+    assert table("denoising", "counts", "embedded", out=tmp_path) == [
         {"pairs": "12", "metrics": {"iou": 0.5}, "spread": {"iou": 0.1}}
     ]
 
