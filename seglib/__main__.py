@@ -124,7 +124,7 @@ def _run(options) -> int:
 
 
 def _sweep(options) -> int:
-    from .sweep import run_sweep
+    from .sweep import KEPT, run_sweep
 
     table = run_sweep(
         options.report,
@@ -138,8 +138,8 @@ def _sweep(options) -> int:
         gpus=options.gpus,
     )
     for line in table:
-        metrics, labels = line.pop("metrics"), [f"{axis} {label}" for axis, label in line.items() if axis != "spread"]
-        print("  ".join(labels + [f"{name} {value:.4f}" for name, value in metrics.items()]))
+        labels = [f"{axis} {label}" for axis, label in line.items() if axis not in KEPT]
+        print("  ".join(labels + [f"{name} {value:.4f}" for name, value in line["metrics"].items()]))
     return 0
 
 

@@ -15,6 +15,7 @@ from . import experiment, results
 from .config import Sweep, load_row, load_sweep
 
 BACKENDS = ("joblib", "ray")
+KEPT = ("metrics", "spread", "photographs")  # of a cell's result in the table
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def run_sweep(
 def table(
     report: str, name: str, source: str, *, scale: str = "quick", seed: int = 0, out: str | Path | None = None
 ) -> list[dict]:
-    """A line for each cell that has a result: the labels of its axes, its `metrics` and, over folds, their `spread`.
+    """A line for each cell that has a result: the labels of its axes, its `metrics` and what it has of `KEPT` else.
 
     Args:
         source: the data, as result files name it: "embedded" or the real data set.
@@ -98,7 +99,7 @@ def table(
         path = results.result_path(report, sweep.row, scale, seed, cell.overrides, out, source)
         if path.is_file():
             result = json.loads(path.read_text())
-            lines.append(dict(cell.labels) | {key: result[key] for key in ("metrics", "spread") if key in result})
+            lines.append(dict(cell.labels) | {key: result[key] for key in KEPT if key in result})
     return lines
 
 
