@@ -51,7 +51,9 @@ generated_scribbles = cache(scribbles.generated)
 STROKES_LEFT = (0.0, 0.1, 0.25, 0.5)  # of each stroke's pixels, from a dot on
 USER_STROKES = 8  # that a simulated user draws on each validation object
 REAL_DATA = {Faces: "MFSD", Brush: "COCO", Scribbles: "scribbles"}
-EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles", "coco": "COCO"}
+EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles"} | {
+    name: "COCO" for name in ("coco", "coco-categories", "coco-unlabelled")
+}
 # Added to the seed of generated pictures that must not be those of the row's data.
 EXTRA_SEED, TEST_SEED, PRETRAINING_SEED = 1000, 2000, 3000
 
@@ -465,7 +467,7 @@ def data_source(row: Row, folder: str | Path | None) -> str:
     if isinstance(row.data, Shapes) or not folder:
         return "embedded"
     first = REAL_DATA[type(row.data)] if row.data.real else "embedded"
-    return "+".join([first, *(EXTRA_DATA[name] for name in row.data.extra if name in EXTRA_DATA)])
+    return "+".join(dict.fromkeys([first, *(EXTRA_DATA[name] for name in row.data.extra if name in EXTRA_DATA)]))
 
 
 def fold_folder(outcome: Outcome, fold: int) -> Path:
