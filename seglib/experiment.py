@@ -195,9 +195,10 @@ def _split_scribbles(row: Row, seed: int, folder) -> list[Splits]:
         extra.append(generated_scribbles(config.scenes, seed + EXTRA_SEED))
         added += f" and {len(extra[-1])} generated scenes"
     unlabelled = None
-    for name in {"coco", "coco-categories"} & set(config.extra) if folder else ():
-        extra.append(scribbles.from_coco(folder, seed, apart=name == "coco-categories"))
-        added += f" and {len(extra[-1])} {'categories in ' if name == 'coco-categories' else ''}photographs of COCO"
+    for name, what_else in (("coco", "photographs"), ("coco-categories", "categories in photographs")):
+        if name in config.extra and folder:
+            extra.append(scribbles.from_coco(folder, seed, apart=name == "coco-categories"))
+            added += f" and {len(extra[-1])} {what_else} of COCO"
     if "coco-unlabelled" in config.extra and folder:
         unlabelled = scribbles.from_coco(folder, seed)
         added += f" and, with the masks that the starting network finds, {len(unlabelled)} photographs of COCO"

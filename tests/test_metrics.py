@@ -26,6 +26,7 @@ from seglib.metrics import (
     mask_metrics,
     mean_metrics,
     pixel_accuracy,
+    reliability,
 )
 
 METRICS = [iou, dice, pixel_accuracy]
@@ -653,3 +654,19 @@ def test_an_image_that_is_ignored_altogether_is_finite():
     assert BinaryMetrics.count(logits, target).tolist() == [[0, 0, 0, 0, 0]]
     found = measure((logits, target))
     assert found == {name: 1 for name in BinaryMetrics.NAMES} | {"bce": 0, "images": 1}
+
+
+def test_reliability_is_torchmetrics_calibration_error():
+    rng = np.random.default_rng(2)
+    probability, truth = rng.random((3, 20, 30)), rng.random((3, 20, 30)) < 0.4
+    for bins in (5, 10):
+        *_, error = reliability(probability, truth, bins)
+        theirs = peer.binary_calibration_error(torch.from_numpy(probability), torch.from_numpy(truth).long(), bins, "l1")
+        assert error == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_bins_without_pixels_are_left_out_and_a_certain_pixel_is_in_the_last():
+    predicted, observed, error = reliability(np.array([0.05, 0.15, 1.0, 1.0]), np.array([0, 1, 1, 0]))
+    assert predicted == pytest.approx([0.05, 0.15, 1.0])
+    assert observed == pytest.approx([0, 1, 0.5])
+    assert error == pytest.approx((0.05 + 0.85 + 2 * 0.5) / 4)
