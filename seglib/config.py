@@ -177,6 +177,7 @@ class Scribbles(Strict):
             category, or with the masks that the network which a row starts from finds in them.
         augment: the report's level of augmentation.
         synthetic: how likely a training item's strokes are generated ones, in place of its own.
+        long_strokes: generate strokes that are more like the challenge's own than the report's algorithm does.
         clues: further channels, see `seglib.data.scribbles.network_input`.
         used_at: scales, relative to width and height, whose predictions are averaged when a network is used.
         mirrored: then also average with those for the mirrored photograph.
@@ -192,6 +193,7 @@ class Scribbles(Strict):
     extra: list[Literal["coco", "coco-categories", "coco-unlabelled", "scenes"]] = []
     augment: Literal["none", "low", "medium", "high"] = "none"
     synthetic: Probability = 0.0
+    long_strokes: bool = False
     clues: list[Literal["likelihood", "geodesic"]] = []
     used_at: list[Annotated[float, Field(gt=0.1, le=4)]] = Field([1.0], min_length=1)
     mirrored: bool = False
@@ -334,6 +336,8 @@ class Row(Strict):
             raise ValueError(
                 f"model.in_channels: the data has {self.data.channels} channels, got {self.model.in_channels}"
             )
+        if "coco-unlabelled" in getattr(self.data, "extra", ()) and not self.start:
+            raise ValueError("data.extra: coco-unlabelled needs a row to start from, whose network finds the masks")
         return self
 
     def recipe(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ REAL_DATA = {Faces: "MFSD", Brush: "COCO", Scribbles: "scribbles"}
 EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles"} | {
     name: "COCO" for name in ("coco", "coco-categories", "coco-unlabelled")
 }
-# Added to the seed of generated pictures that must not be those of the row's data.
+# Added to the seed for generated pictures that must not be those of the row's data.
 EXTRA_SEED, TEST_SEED, PRETRAINING_SEED = 1000, 2000, 3000
 
 
@@ -126,8 +126,7 @@ def _split_faces(row: Row, seed: int, folder) -> list[Splits]:
     if config.real and folder:
         pairs, what = faces.read_mfsd(folder, config.size), "MFSD crops"
     else:
-        drawn = drawing_seed(config, seed, folder)
-        pairs, what = generated_faces(config.count, config.size, drawn, config.two_people), "generated faces"
+        pairs, what = generated_faces(config.count, config.size, seed, config.two_people), "generated faces"
     extra, added = [], ""
     if "generated" in config.extra:
         extra.append(generated_faces(config.count, config.size, seed + EXTRA_SEED, config.two_people))
@@ -189,7 +188,7 @@ def _split_scribbles(row: Row, seed: int, folder) -> list[Splits]:
     if config.real and folder:
         data, what = scribbles.read_challenge(folder), "the scribble challenge"
     else:
-        data, what = generated_scribbles(config.scenes, drawing_seed(config, seed, folder)), "generated scenes"
+        data, what = generated_scribbles(config.scenes, seed), "generated scenes"
     extra, added = [], ""
     if "scenes" in config.extra:
         extra.append(generated_scribbles(config.scenes, seed + EXTRA_SEED))
@@ -227,17 +226,13 @@ def _scribbles_to_train_on(config: Scribbles, data: scribbles.Scribbled, seed: i
         size,
         clues=config.clues,
         synthetic=config.synthetic,
+        long=config.long_strokes,
         augment=scribbles.augmentation(config.augment, size),
         seed=seed,
     )
 
 
 DATA = {Shapes: _split_shapes, Faces: _split_faces, Brush: _split_brush, Scribbles: _split_scribbles}
-
-
-def drawing_seed(config: Faces | Scribbles, seed: int, folder) -> int:
-    """Where drawn pictures stand in for the real ones, rows that are never given real ones get others than those."""
-    return seed if config.real or folder else seed + PRETRAINING_SEED
 
 
 def make_augmentation(row: Row) -> A.Compose | None:
@@ -369,7 +364,9 @@ def run(
         check_writable(needed)
     first = None
     if row.start:
-        first = run(report, row.start, scale=scale, seed=seed, data=data, out=out, on_epoch=on_epoch)
+        # Where drawn pictures stand in for real ones, a row that is never given real ones must draw others.
+        other = 0 if folder or load_row(report, row.start, scale).data.real else PRETRAINING_SEED
+        first = run(report, row.start, scale=scale, seed=seed + other, data=data, out=out, on_epoch=on_epoch)
     clock = time.perf_counter()
     folds = make_folds(row, seed, folder)
     starts = starting_points(first, folds) if first else [None] * len(folds)

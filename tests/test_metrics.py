@@ -661,7 +661,9 @@ def test_reliability_is_torchmetrics_calibration_error():
     probability, truth = rng.random((3, 20, 30)), rng.random((3, 20, 30)) < 0.4
     for bins in (5, 10):
         *_, error = reliability(probability, truth, bins)
-        theirs = peer.binary_calibration_error(torch.from_numpy(probability), torch.from_numpy(truth).long(), bins, "l1")
+        theirs = peer.binary_calibration_error(
+            torch.from_numpy(probability), torch.from_numpy(truth).long(), bins, "l1"
+        )
         assert error == pytest.approx(float(theirs), abs=1e-6)
 
 
