@@ -30,6 +30,7 @@ METRICS = {
     *("mean_iou", "iou", "iou_background", "dice", "pixel_accuracy", "mean_iou_pooled", "iou_pooled"),
     *("boundary_iou", "hausdorff_95", "hausdorff_95_infinite"),
 }
+OF_NETWORKS = METRICS | {"calibration_error"} | {f"mean_iou_strokes_{share}%" for share in (0, 10, 25, 50)}
 SIZE = (40, 60)  # of photographs that are made by hand
 
 
@@ -46,6 +47,8 @@ def _with_a_small_network(tmp_path_factory):
     content["rows"]["first"] = content["rows"]["tiny"] | {"quick": quick}
     then = {"title": "Self-training", "start": "first", "data": {"extra": ["coco-unlabelled"]}}
     content["rows"]["then"] = content["rows"]["first"] | then
+    content["rows"]["scenes-first"] = content["rows"]["first"] | {"data": {"real": False, "run_folds": 1}}
+    content["rows"]["scenes-then"] = content["rows"]["first"] | {"start": "scenes-first"}
     folder, threads = tmp_path_factory.mktemp("shipped"), torch.get_num_threads()
     (folder / "configs").mkdir()
     (folder / "configs" / "scribbles.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -205,21 +208,6 @@ def test_extra_scenes_go_into_training_parts_alone(monkeypatch, drawn):
     assert folds(extra=["coco"])[0].train.names == every[0].train.names  # no folder
 
 
-def test_scenes_to_be_pre_trained_on_are_not_those_that_stand_in_for_real_ones(drawn, real):
-    """Beside real photographs, they need not differ from anything."""
-
-    def scenes(**changes):
-        (fold,) = folds(run_folds=1, real=False, **changes)
-        return fold.train.data + fold.validation.data
-
-    others, beside = scenes(), scenes(folder=real)
-    assert len(others) == len(drawn)
-    assert not set(others.names) & set(drawn.names)
-    assert not {image.tobytes() for image in others.images} & {image.tobytes() for image in drawn.images}
-    assert sorted(beside.names) == sorted(drawn.names)
-    assert {image.tobytes() for image in beside.images} == {image.tobytes() for image in drawn.images}
-
-
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """A folder of real data with six photographs of the challenge and three of COCO."""
@@ -259,15 +247,16 @@ def test_coco_s_categories_go_into_training_parts_as_tasks(real):
 
 
 def test_photographs_without_masks_wait_for_a_network_that_finds_them(real):
-    plain = folds(folder=real, folds=3)
-    for one, other in zip(plain, folds(folder=real, folds=3, extra=["coco-unlabelled"])):
+    for one, other in zip(folds("first", folder=real), folds("then", folder=real)):
         assert other.train.names == one.train.names
         assert other.validation.names == one.validation.names
         assert other.unlabelled.names == ["000000000003", "000000000008"]
         said = "4 and, with the masks that the starting network finds, 2 photographs of COCO for training, 2 for"
         assert said in other.description
         assert one.unlabelled is None
-    assert folds(extra=["coco-unlabelled"])[0].unlabelled is None  # no folder
+    assert folds("then")[0].unlabelled is None  # no folder
+    with pytest.raises(ConfigError, match="coco-unlabelled needs a row to start from"):
+        folds("first", extra=["coco-unlabelled"])
 
 
 @pytest.mark.parametrize(
@@ -275,6 +264,8 @@ def test_photographs_without_masks_wait_for_a_network_that_finds_them(real):
     [
         ({}, "scribbles"),
         ({"data.extra": ["coco"]}, "scribbles+COCO"),
+        ({"data.extra": ["coco-categories", "coco"]}, "scribbles+COCO"),
+        ({"data.extra": ["coco-categories"], "data.real": False}, "embedded+COCO"),
         ({"data.extra": ["scenes"]}, "scribbles"),
         ({"data.real": False}, "embedded"),
     ],
@@ -283,6 +274,16 @@ def test_results_on_real_data_are_called_so(real, changes, called):
     row = load_row("scribbles", "report", overrides=changes)
     assert experiment.data_source(row, real) == called
     assert experiment.data_source(row, None) == "embedded"
+
+
+def test_a_row_starts_from_a_network_that_knows_none_of_its_scenes(real, tmp_path):
+    """Where scenes stand in for the challenge's photographs, the first network is trained on others."""
+    for folder, seed in ((None, 3000), (real, 0)):
+        outcome = experiment.run("scribbles", "scenes-then", data=folder, out=tmp_path)
+        assert all(history for history in outcome.histories)
+        (first,) = tmp_path.glob(f"scribbles/scenes-first.quick.seed{seed}.json")
+        assert json.loads(first.read_text())["seed"] == seed
+    assert len(list(tmp_path.glob("scribbles/scenes-first*"))) == 2
 
 
 # --- COCO's photographs ---
@@ -477,7 +478,7 @@ def test_strokes_of_another_size_are_refused(size):
 
 def test_a_run_measures_its_network_at_the_photographs_own_size(outcome, drawn):
     result = json.loads(outcome.path.read_text())
-    assert METRICS - {"hausdorff_95"} <= result["metrics"].keys() <= METRICS  # no finite one, no mean
+    assert OF_NETWORKS - {"hausdorff_95"} <= result["metrics"].keys() <= OF_NETWORKS  # no finite one, no mean
     assert "metrics over the 2 validation pairs" in result["split"]
     assert (result["data"], result["best_epoch"], len(result["history"])) == ("embedded", 1, 1)
     assert result["parameters"] == sum(p.numel() for p in outcome.model.parameters())
@@ -557,7 +558,7 @@ def test_the_report_s_row_runs_with_a_smaller_encoder(real, tmp_path):
     changes |= {"data.width": 64, "data.height": 32, "training.precision": "float32"}
     found = experiment.run("scribbles", "report", data=real, overrides=changes, out=tmp_path / "results")
     result = json.loads(found.path.read_text())
-    assert METRICS - {"hausdorff_95"} <= result["metrics"].keys() <= METRICS
+    assert OF_NETWORKS - {"hausdorff_95"} <= result["metrics"].keys() <= OF_NETWORKS
     assert result["data"] == "scribbles"
     # A step an epoch: half a wave of two.
     assert [row["learning_rate"] for row in result["history"]] == pytest.approx([0.005, 0.0025], rel=1e-4)
