@@ -392,8 +392,11 @@ class ScribbleDataset(EpochDataset):
         mask, strokes = labels % 2, SIGNS[labels // 2]
         rng = np.random.default_rng([self.seed, self.epoch, index])
         if rng.random() < self.synthetic:
-            scale = mask.shape[1] / 640
-            strokes = long_strokes(parts_of(mask), rng, scale) if self.long else scribble(mask > 0, rng, scale)
+            inside, scale = mask > 0, mask.shape[1] / 640
+            # A crop may show nothing of the object.
+            strokes = (
+                long_strokes(parts_of(mask) or [inside], rng, scale) if self.long else scribble(inside, rng, scale)
+            )
         return network_input(image, strokes, self.clues), torch.from_numpy(mask.astype(np.float32))[None]
 
 
