@@ -83,7 +83,7 @@ print(f"a network's input: {tuple(first.shape)}, colours and strokes; strokes ar
 print(f"{np.mean([(hint != 0).mean() for hint in held_out.scribbles]):.1%} of the pixels are labelled")
 ''')
 md('''
-*Six of the scenes that no network will be trained on. White strokes: object; black: background.*
+*Six of the scenes that no network will be trained on. White strokes: object; red: background.*
 
 ### Strokes as people draw them
 

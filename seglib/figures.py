@@ -224,7 +224,7 @@ def size_histograms(sizes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figur
 
 
 def strokes(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
-    """A photograph with strokes drawn on it: the object's white with a black rim, the background's black on white.
+    """A photograph with strokes drawn on it: the object's white, the background's red, rimmed.
 
     Args:
         image: uint8 RGB (H, W, 3).
@@ -238,7 +238,7 @@ def strokes(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
     for sign in (-1, 1):
         rim = cv2.dilate((hint == sign).astype(np.uint8), np.ones((2 * width + 1,) * 2, np.uint8)) > 0
         picture[rim] = 255 if sign < 0 else 0
-    picture[hint < 0], picture[hint > 0] = 0, 255
+    picture[hint < 0], picture[hint > 0] = [int(RED[i : i + 2], 16) for i in (1, 3, 5)], 255
     return picture
 
 

@@ -135,7 +135,7 @@ def test_strokes_are_drawn_with_a_rim_that_tells_them_from_any_picture():
     hint[10, 10:30], hint[30, 20:50] = 1, -1
     drawn = figures.strokes(image, hint)
     assert (drawn[hint > 0] == 255).all()
-    assert (drawn[hint < 0] == 0).all()
+    assert (drawn[hint < 0] == [213, 94, 0]).all()
     assert (drawn[9, 10:30] == 0).all()
     assert (drawn[31, 20:50] == 255).all()
     assert (drawn[:5] == 90).all()
