@@ -1,4 +1,4 @@
-"""The command line: python -m seglib rows, run, predict, download, build, notebooks, reproduce, address."""
+"""The command line: python -m seglib rows, run, sweep, predict, download, build, notebooks, reproduce, address."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the row")
     run.add_argument("--out", help="folder of the result files (default: results)")
     run.add_argument("--fresh", action="store_true", help="start again, even where a checkpoint could be taken up")
+
+    sweep = commands.add_parser("sweep", help="run every combination of a sweep that has no result yet")
+    sweep.add_argument("report")
+    sweep.add_argument("sweep")
+    sweep.add_argument("--scale", choices=SCALES, default="quick")
+    sweep.add_argument("--data", help="folder with the real data")
+    sweep.add_argument("--seed", type=int, default=0)
+    sweep.add_argument("--out", help="folder of the result files (default: results)")
+    sweep.add_argument("--backend", default="joblib", help="joblib: this machine; ray: the cluster of RAY_ADDRESS")
+    sweep.add_argument("--jobs", type=int, default=1, help="combinations at once, with joblib")
+    sweep.add_argument("--gpus", type=float, default=0, help="GPUs for each, with ray; such as 0.5 to share one")
 
     predict = commands.add_parser("predict", help="write the masks that a row's network finds in images")
     predict.add_argument("report")
@@ -112,6 +123,26 @@ def _run(options) -> int:
     return 0
 
 
+def _sweep(options) -> int:
+    from .sweep import KEPT, run_sweep
+
+    table = run_sweep(
+        options.report,
+        options.sweep,
+        scale=options.scale,
+        seed=options.seed,
+        data=options.data,
+        out=options.out,
+        backend=options.backend,
+        jobs=options.jobs,
+        gpus=options.gpus,
+    )
+    for line in table:
+        labels = [f"{axis} {label}" for axis, label in line.items() if axis not in KEPT]
+        print("  ".join(labels + [f"{name} {value:.4f}" for name, value in line["metrics"].items()]))
+    return 0
+
+
 def _predict(options) -> int:
     from .prediction import predict_files
 
@@ -169,6 +200,7 @@ def _address(options) -> int:
 COMMANDS = {
     "rows": _rows,
     "run": _run,
+    "sweep": _sweep,
     "predict": _predict,
     "download": _download,
     "build": _build,

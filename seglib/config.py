@@ -13,7 +13,16 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from .files import shipped
 
@@ -65,6 +74,11 @@ class Shapes(Strict):
     def resize(self) -> None:
         """Pictures are taken as large as they are."""
 
+    @property
+    def channels(self) -> int:
+        """Of a network's input."""
+        return 1
+
 
 class Faces(Strict):
     """The face-mask report's data: MFSD's crops where the folder of real data is given, else generated faces.
@@ -94,6 +108,11 @@ class Faces(Strict):
     def resize(self) -> int:
         """The height and width that a network of this row is used at."""
         return self.size
+
+    @property
+    def channels(self) -> int:
+        """Of a network's input."""
+        return 3
 
 
 class Brush(Strict):
@@ -140,6 +159,67 @@ class Brush(Strict):
         """The longest side that a network of this row is used at."""
         return self.longest
 
+    @property
+    def channels(self) -> int:
+        """Of a network's input: hint, colours or grey value, gradient, and likelihood."""
+        return 2 + (3 if self.rgb else 1) + self.likelihood
+
+
+class Scribbles(Strict):
+    """The scribble report's data: the challenge's photographs where the folder of real data is given, else scenes.
+
+    Attributes:
+        width, height: that a network sees photographs at, multiples of 16.
+        scenes: how many scenes are generated where they are the data, or are added to it.
+        real: use the challenge where there is a folder of real data; false: generated scenes in any case.
+        limit: keep only so many photographs, drawn at random, of each training part.
+        extra: what the training part gets in addition: scenes, or COCO's photographs as one task each, as one for each
+            category, or with the masks that the network which a row starts from finds in them.
+        augment: the report's level of augmentation.
+        synthetic: how likely a training item's strokes are generated ones, in place of its own.
+        long_strokes: generate strokes that are more like the challenge's own than the report's algorithm does.
+        clues: further channels, see `seglib.data.scribbles.network_input`.
+        used_at: scales, relative to width and height, whose predictions are averaged when a network is used.
+        mirrored: then also average with those for the mirrored photograph.
+        folds: of the cross-validation.
+        run_folds: train only the first so many.
+    """
+
+    width: int = Field(ge=32, multiple_of=16)
+    height: int = Field(ge=32, multiple_of=16)
+    scenes: int = Field(ge=2)
+    real: bool = True
+    limit: int | None = Field(None, ge=1)
+    extra: list[Literal["coco", "coco-categories", "coco-unlabelled", "scenes"]] = []
+    augment: Literal["none", "low", "medium", "high"] = "none"
+    synthetic: Probability = 0.0
+    long_strokes: bool = False
+    clues: list[Literal["likelihood", "geodesic"]] = []
+    used_at: list[Annotated[float, Field(gt=0.1, le=4)]] = Field([1.0], min_length=1)
+    mirrored: bool = False
+    folds: int = Field(ge=2)
+    run_folds: int | None = Field(None, ge=1)
+
+    @property
+    def resize(self) -> str:
+        """The size that a network of this row is used at."""
+        return f"{self.width}x{self.height}"
+
+    @property
+    def channels(self) -> int:
+        """Of a network's input: colours, strokes and clues."""
+        return 4 + len(self.clues)
+
+
+class EncoderUNet(Strict):
+    """The arguments of `seglib.models.library.EncoderUNet`, and whether it normalises."""
+
+    encoder: Literal["efficientnet-b2", "tu-efficientnet_b2", "tu-mobilenetv3_large_100", "tu-resnet18"]
+    in_channels: int = Field(ge=1)
+    attention: Literal["scse"] | None = None
+    dropout: float = Field(0.0, ge=0, lt=1)
+    normalize: bool = False
+
 
 class UNet(Strict):
     """The arguments of `seglib.models.unet.UNet`, how its weights are initialised, and whether it normalises."""
@@ -157,14 +237,31 @@ class UNet(Strict):
     refine: bool = False
 
 
+def _network(given: Any) -> str:
+    """Which of the networks a mapping, or what became of it, describes."""
+    return (
+        "EncoderUNet" if "encoder" in (given if isinstance(given, dict) else getattr(given, "__dict__", ())) else "UNet"
+    )
+
+
+NETWORKS = {"UNet": UNet, "EncoderUNet": EncoderUNet}
+Network = Annotated[
+    Annotated[UNet, Tag("UNet")] | Annotated[EncoderUNet, Tag("EncoderUNet")],
+    Discriminator(_network),
+]
+
+
 class Loss(Strict):
-    """The arguments of `seglib.losses.weighted_sum`: the weight of each loss, and how that of `boundary` grows."""
+    """The arguments of `seglib.losses.weighted_sum`: the weight of each loss, how that of `boundary` grows, and how
+    much more the object's pixels count in `bce`."""
 
     bce: float = Field(0.0, ge=0)
     dice: float = Field(0.0, ge=0)
+    iou: float = Field(0.0, ge=0)
     sobel_boundary: float = Field(0.0, ge=0)
     boundary: float = Field(0.0, ge=0)
     boundary_growth: float = Field(0.0, ge=0, le=1)
+    positive_weight: float = Field(1.0, gt=0)
 
 
 class Training(Strict):
@@ -175,9 +272,12 @@ class Training(Strict):
     learning_rate: float = Field(gt=0)
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["constant", "plateau", "one-cycle"] = "constant"
+    schedule: Literal["constant", "plateau", "one-cycle", "cosine"] = "constant"
     plateau_patience: int = Field(5, ge=0)
-    monitor: Literal["loss", "iou", "dice", "iou_pooled", "dice_pooled", "pixel_accuracy", "bce"] = "iou"
+    average: float = Field(0.0, ge=0, lt=1)
+    monitor: Literal[
+        "loss", "iou", "dice", "mean_iou", "iou_pooled", "dice_pooled", "mean_iou_pooled", "pixel_accuracy", "bce"
+    ] = "iou"
     patience: int | None = Field(None, ge=1)
     precision: Literal["auto", "float32", "bf16", "fp16"] = "float32"
     channels_last: bool = False
@@ -194,6 +294,12 @@ class FaceBaseline(Strict):
     """A classical method of `seglib.baselines` for face masks, in place of a network."""
 
     method: Literal["otsu", "otsu-better-polarity", "region-based"]
+
+
+class ScribbleBaseline(Strict):
+    """A method of `seglib.baselines` that needs no training, given photograph and strokes, in place of a network."""
+
+    method: Literal["background", "nearest", "grabcut", "random-walker"]
 
 
 class HintBaseline(Strict):
@@ -216,16 +322,22 @@ class Row(Strict):
     best: bool = False
     data: Strict
     start: str | None = None
-    model: UNet | None = None
+    model: Strict | None = None
     loss: Loss | None = None
     training: Training | None = None
     baseline: Strict | None = None
 
     @model_validator(mode="after")
-    def _network_or_baseline(self) -> Row:
+    def _parts_fit(self) -> Row:
         given = [key for key in ("model", "loss", "training") if getattr(self, key) is not None]
         if given if self.baseline else len(given) < 3:
             raise ValueError(f"expected a baseline, or model, loss and training; got {given or 'none of them'}")
+        if self.model and self.model.in_channels != self.data.channels:
+            raise ValueError(
+                f"model.in_channels: the data has {self.data.channels} channels, got {self.model.in_channels}"
+            )
+        if "coco-unlabelled" in getattr(self.data, "extra", ()) and not self.start:
+            raise ValueError("data.extra: coco-unlabelled needs a row to start from, whose network finds the masks")
         return self
 
     def recipe(self) -> dict[str, Any]:
@@ -235,20 +347,64 @@ class Row(Strict):
 
 class DenoisingRow(Row):
     data: Shapes
+    model: UNet | None = None
     baseline: Baseline | None = None
 
 
 class FaceMasksRow(Row):
     data: Faces
+    model: UNet | None = None
     baseline: FaceBaseline | None = None
 
 
 class NeuralSegmentelloRow(Row):
     data: Brush
+    model: UNet | None = None
     baseline: HintBaseline | None = None
 
 
-ROWS = {"denoising": DenoisingRow, "face_masks": FaceMasksRow, "neural_segmentello": NeuralSegmentelloRow}
+class ScribblesRow(Row):
+    data: Scribbles
+    model: Network | None = None
+    baseline: ScribbleBaseline | None = None
+
+
+ROWS = {
+    "denoising": DenoisingRow,
+    "face_masks": FaceMasksRow,
+    "neural_segmentello": NeuralSegmentelloRow,
+    "scribbles": ScribblesRow,
+}
+
+
+class Sweep(Strict):
+    """Every combination of a few choices for one row.
+
+    Attributes:
+        row: its name.
+        changes: to the row, in all of them, such as {"training.epochs": 3}.
+        axes: what is chosen between: of each axis the labels, and the changes that each stands for.
+    """
+
+    row: str
+    changes: dict[str, Any] = {}
+    axes: Annotated[dict[str, Annotated[dict[str, dict[str, Any]], Field(min_length=1)]], Field(min_length=1)]
+
+
+def load_sweep(report: str, name: str) -> Sweep:
+    """A sweep of a report, as its file has it.
+
+    Raises:
+        ConfigError: an unknown report or sweep, or one that is not as `Sweep` says.
+    """
+    sweeps = _mapping(_read(report).get("sweeps"), f"configs/{report}.yaml: sweeps")
+    if name not in sweeps:
+        there = f"it has {', '.join(sweeps)}" if sweeps else "it has none"
+        raise ConfigError(f"configs/{report}.yaml: no sweep {name!r}{nearest(name, sweeps)}; {there}")
+    try:
+        return Sweep.model_validate(sweeps[name])
+    except ValidationError as error:
+        raise ConfigError(_explain(error, Sweep, f"configs/{report}.yaml, sweep {name!r}")) from None
 
 
 def reports() -> list[str]:
@@ -321,7 +477,7 @@ def _read(report: str) -> dict:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"configs/{report}.yaml is not valid YAML: {error}") from None
-    known = ("defaults", "scales", "rows")
+    known = ("defaults", "scales", "rows", "sweeps")
     if not isinstance(content, dict) or not isinstance(content.get("rows"), dict):
         raise ConfigError(f"configs/{report}.yaml: expected a mapping with the keys {', '.join(known)}")
     for key in content:
@@ -361,24 +517,29 @@ def _nested(flat: typing.Mapping[str, Any]) -> dict:
     return nested
 
 
-def _explain(error: ValidationError, kind: type[Row], source: str) -> str:
+def _explain(error: ValidationError, kind: type[Strict], source: str) -> str:
     """One line a mistake: file, row, key, what is wrong and, for an unknown key, the nearest known one."""
     lines = []
     for mistake in error.errors():
         path = mistake["loc"]
-        key = ".".join(map(str, path))
+        key = ".".join(str(part) for part in path if part not in NETWORKS)  # which of them it is, nobody wrote
         if mistake["type"] == "extra_forbidden":
-            known = _fields_at(kind, path[:-1]) + list(SCALES if len(path) == 1 else ())
+            known = _fields_at(kind, path[:-1]) + list(SCALES if len(path) == 1 and kind is not Sweep else ())
             lines.append(f"{source}: unknown key {key!r}{nearest(str(path[-1]), known)}; known: {', '.join(known)}")
+        elif not path and mistake["type"] == "value_error":  # parts of the row that do not fit together
+            lines.append(f"{source}: {mistake['msg'].removeprefix('Value error, ')}")
         else:
             lines.append(f"{source}: {key}: {mistake['msg']}, got {mistake['input']!r}")
     return "\n".join(lines)
 
 
-def _fields_at(kind: type[Row], path: tuple) -> list[str]:
+def _fields_at(kind: type[Strict], path: tuple) -> list[str]:
     """The keys that are known at a place in a row of a kind."""
     model: Any = kind
     for part in path:
+        if part in NETWORKS:
+            model = NETWORKS[part]
+            continue
         annotation = model.model_fields[part].annotation
         options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
         model = next(option for option in options if option is not type(None))

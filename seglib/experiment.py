@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,33 +20,56 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from . import baselines, results, weights
-from .config import Baseline, Brush, ConfigError, FaceBaseline, Faces, HintBaseline, Row, Shapes, load_row
-from .data import coco, common, faces, scenes, scribbles, shapes
+from .config import (
+    Baseline,
+    Brush,
+    ConfigError,
+    EncoderUNet,
+    FaceBaseline,
+    Faces,
+    HintBaseline,
+    Row,
+    ScribbleBaseline,
+    Scribbles,
+    Shapes,
+    load_row,
+)
+from .data import coco, common, faces, scenes, scribbles, shapes, strokes
 from .data.common import SegmentationDataset, channel_statistics, to_tensor
 from .files import write_mask, write_whole
 from .losses import weighted_sum
-from .metrics import BinaryMetrics, boundary_metrics, iou, mask_metrics, mean_metrics
+from .metrics import BinaryMetrics, boundary_metrics, iou, mask_metrics, mean_metrics, reliability
 from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
-from .refinement import BrushDataset, interact, refine, strokes_to_reach
+from .refinement import BrushDataset, fill_in, interact, refine, strokes_to_reach
 from .training import History, evaluate, fit, predict, resolve_precision
 
 AUGMENTATIONS = common.AUGMENTATIONS | faces.AUGMENTATIONS | coco.AUGMENTATIONS
 TUNING_IMAGES = 200  # of the training part, for the classical baselines: total variation takes 10 ms an image
 generated_faces = cache(faces.generate)  # rows with the same faces, and folds, need not draw them again
+generated_scribbles = cache(scribbles.generated)
+STROKES_LEFT = (0.0, 0.1, 0.25, 0.5)  # of each stroke's pixels, from a dot on
 USER_STROKES = 8  # that a simulated user draws on each validation object
-REAL_DATA = {Faces: "MFSD", Brush: "COCO"}
-EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles"}
-EXTRA_SEED, TEST_SEED = 1000, 2000  # added to the seed of generated faces that must not be those of the row's data
+REAL_DATA = {Faces: "MFSD", Brush: "COCO", Scribbles: "scribbles"}
+EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles"} | {
+    name: "COCO" for name in ("coco", "coco-categories", "coco-unlabelled")
+}
+# Added to the seed for generated pictures that must not be those of the row's data.
+EXTRA_SEED, TEST_SEED, PRETRAINING_SEED = 1000, 2000, 3000
 
 
 @dataclass
 class Splits:
-    """The data sets of a row or of one of its folds, and in one sentence what they are."""
+    """The data sets of a row or of one of its folds, and in one sentence what they are.
 
-    train: SegmentationDataset | BrushDataset
-    validation: SegmentationDataset | BrushDataset
+    `unlabelled` photographs, whose masks are not used, are for training as well: a row's starting network finds masks
+    for them (see `self_labelled`).
+    """
+
+    train: SegmentationDataset | BrushDataset | scribbles.ScribbleDataset
+    validation: SegmentationDataset | BrushDataset | scribbles.ScribbleDataset
     description: str
+    unlabelled: scribbles.Scribbled | None = None
 
 
 @dataclass
@@ -160,7 +183,56 @@ def _split_brush(row: Row, seed: int, folder) -> list[Splits]:
     return [Splits(train, held_out, description)]
 
 
-DATA = {Shapes: _split_shapes, Faces: _split_faces, Brush: _split_brush}
+def _split_scribbles(row: Row, seed: int, folder) -> list[Splits]:
+    config = row.data
+    if config.real and folder:
+        data, what = scribbles.read_challenge(folder), "the scribble challenge"
+    else:
+        data, what = generated_scribbles(config.scenes, seed), "generated scenes"
+    extra, added = [], ""
+    if "scenes" in config.extra:
+        extra.append(generated_scribbles(config.scenes, seed + EXTRA_SEED))
+        added += f" and {len(extra[-1])} generated scenes"
+    unlabelled = None
+    for name, what_else in (("coco", "photographs"), ("coco-categories", "categories in photographs")):
+        if name in config.extra and folder:
+            extra.append(scribbles.from_coco(folder, seed, apart=name == "coco-categories"))
+            added += f" and {len(extra[-1])} {what_else} of COCO"
+    if "coco-unlabelled" in config.extra and folder:
+        unlabelled = scribbles.from_coco(folder, seed)
+        added += f" and, with the masks that the starting network finds, {len(unlabelled)} photographs of COCO"
+    size, folds = (config.height, config.width), []
+    for i, part in enumerate(scribbles.stratified_folds(data, config.folds, seed)[: config.run_folds]):
+        inside = np.setdiff1d(np.arange(len(data)), part)
+        if config.limit is not None:
+            inside = np.random.default_rng([seed, i]).permutation(inside)[: config.limit]
+        train = _scribbles_to_train_on(config, sum(extra, start=data.take(inside)), seed)
+        folds.append(
+            Splits(
+                train,
+                scribbles.ScribbleDataset(data.take(part), size, clues=config.clues),
+                f"{what} at {config.width}×{config.height}, fold {i + 1} of {config.folds}, stratified by the object's "
+                f"share: {len(inside)}{added} for training, {len(part)} for validation, seed {seed}",
+                unlabelled,
+            )
+        )
+    return folds
+
+
+def _scribbles_to_train_on(config: Scribbles, data: scribbles.Scribbled, seed: int) -> scribbles.ScribbleDataset:
+    size = (config.height, config.width)
+    return scribbles.ScribbleDataset(
+        data,
+        size,
+        clues=config.clues,
+        synthetic=config.synthetic,
+        long=config.long_strokes,
+        augment=scribbles.augmentation(config.augment, size),
+        seed=seed,
+    )
+
+
+DATA = {Shapes: _split_shapes, Faces: _split_faces, Brush: _split_brush, Scribbles: _split_scribbles}
 
 
 def make_augmentation(row: Row) -> A.Compose | None:
@@ -178,7 +250,13 @@ def make_model(row: Row) -> nn.Module:
     if row.model is None:
         raise ConfigError(f"row {row.name!r} of {row.report!r} is a classical baseline: it has no network")
     arguments = row.model.model_dump()
-    init, normalize = arguments.pop("init"), arguments.pop("normalize")
+    normalize = arguments.pop("normalize")
+    if isinstance(row.model, EncoderUNet):
+        from .models import library  # timm takes seconds to import, and only these rows need it
+
+        network = library.EncoderUNet(**arguments)
+        return nn.Sequential(Normalize(row.model.in_channels), network) if normalize else network
+    init = arguments.pop("init")
     network = UNet(arguments.pop("in_channels"), arguments.pop("out_channels"), arguments.pop("widths"), **arguments)
     if init == "kaiming":
         initialize_kaiming(network)
@@ -231,8 +309,10 @@ def train(row: Row, seed: int, data: Splits, start: str | Path | None = None, **
         model[0].set(*channel_statistics(data.train.images))
     if start is not None:
         weights.load(model, start)  # with the statistics that it was trained with
+        if data.unlabelled is not None:
+            data = self_labelled(model, row, seed, data)
     losses = row.loss.model_dump()
-    loss = weighted_sum(losses, losses.pop("boundary_growth"))
+    loss = weighted_sum(losses, losses.pop("boundary_growth"), losses.pop("positive_weight"))
     history = fit(model, loss, data.train, data.validation, seed=seed, **row.training.model_dump(), **arguments)
     return model, history
 
@@ -277,17 +357,19 @@ def run(
         raise ConfigError(f"row {name!r} starts from {row.start!r}, so it must have that row's network; change both")
     source = data_source(row, folder)
     path = results.result_path(report, name, scale, seed, overrides or {}, out, source)
-    place = path.parents[2] / "runs" / report / path.stem
+    place = run_folder(path)
     if fresh:
         shutil.rmtree(place, ignore_errors=True)
     for needed in (path.parent, place):
         check_writable(needed)
-    start = None
+    first = None
     if row.start:
-        first = run(report, row.start, scale=scale, seed=seed, data=data, out=out, on_epoch=on_epoch)
-        start = fold_folder(first, 0) / "best.safetensors"
+        # Where drawn pictures stand in for real ones, a row that is never given real ones must draw others.
+        other = 0 if folder or load_row(report, row.start, scale).data.real else PRETRAINING_SEED
+        first = run(report, row.start, scale=scale, seed=seed + other, data=data, out=out, on_epoch=on_epoch)
     clock = time.perf_counter()
     folds = make_folds(row, seed, folder)
+    starts = starting_points(first, folds) if first else [None] * len(folds)
     if len(folds) > 1 and PartialState().is_main_process:
         names = json.dumps([fold.validation.names for fold in folds], indent=1)
         write_whole(place / "folds.json", lambda file: file.write(names.encode()), "folds")
@@ -303,7 +385,7 @@ def run(
             if len(folds) > 1:
                 settings |= {"fold": i, "validation": fold.validation.names}
             model, history = train(
-                row, seed, fold, start, folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
+                row, seed, fold, starts[i], folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
             )
             masks, metrics = EVALUATIONS[type(row.data)](model, row, seed, folder, fold)
             chosen = {"best_epoch": history.best["epoch"]}
@@ -349,18 +431,52 @@ def run(
     return outcome
 
 
+def self_labelled(model: nn.Module, row: Row, seed: int, data: Splits) -> Splits:
+    """The same with the photographs without masks in the training part, and what `model` finds there as their masks."""
+    photographs = data.unlabelled
+    masks = [fill_in([model], *pair, row.data) >= 0.5 for pair in zip(photographs.images, photographs.scribbles)]
+    labelled = data.train.data + replace(photographs, masks=masks)
+    return replace(data, train=_scribbles_to_train_on(row.data, labelled, seed), unlabelled=None)
+
+
+def starting_points(first: Outcome, folds: Sequence[Splits]) -> list[Path]:
+    """The weights that each fold of a row starts from: those of `first`'s same fold, or of its only one.
+
+    Raises:
+        ConfigError: there are fewer folds, or a fold would be validated on what its starting network was trained on.
+    """
+    if 1 < len(first.data) < len(folds):
+        raise ConfigError(f"{len(folds)} folds cannot start from the networks of {len(first.data)}")
+    places = []
+    for i, fold in enumerate(folds):
+        k = i if len(first.data) > 1 else 0
+        known = sorted(set(first.data[k].train.names) & set(fold.validation.names))
+        if known:
+            raise ConfigError(
+                f"fold {i}: its starting network was trained on {len(known)} of its validation pictures, such as "
+                f"{known[0]}; start from a row with the same folds, or on other data"
+            )
+        places.append(fold_folder(first, k) / "best.safetensors")
+    return places
+
+
 def data_source(row: Row, folder: str | Path | None) -> str:
     """What a row runs on: "embedded", or the names of real data sets."""
     if isinstance(row.data, Shapes) or not folder:
         return "embedded"
     first = REAL_DATA[type(row.data)] if row.data.real else "embedded"
-    return "+".join([first, *(EXTRA_DATA[name] for name in row.data.extra if name in EXTRA_DATA)])
+    return "+".join(dict.fromkeys([first, *(EXTRA_DATA[name] for name in row.data.extra if name in EXTRA_DATA)]))
 
 
 def fold_folder(outcome: Outcome, fold: int) -> Path:
     """Where a run leaves what belongs to one of its folds."""
-    place = outcome.path.parents[2] / "runs" / outcome.path.parent.name / outcome.path.stem
+    place = run_folder(outcome.path)
     return place / f"fold{fold}" if len(outcome.data) > 1 else place
+
+
+def run_folder(result: Path) -> Path:
+    """Where the run that writes this result file leaves networks, checkpoints and predictions."""
+    return result.parents[2] / "runs" / result.parent.name / result.stem
 
 
 def over_folds(found: list[dict]) -> dict:
@@ -407,7 +523,19 @@ def _from_hint(row: Row, data: Splits) -> tuple[dict, dict]:
     return mean_metrics(found), {"objects": _describe(data.validation.objects, found)}
 
 
-BASELINES = {Baseline: _filter_and_otsu, FaceBaseline: _otsu_or_regions, HintBaseline: _from_hint}
+def _from_strokes(row: Row, data: Splits) -> tuple[dict, dict]:
+    method, held_out = baselines.FROM_STROKES[row.baseline.method], data.validation.data
+    masks = [method(*pair) for pair in zip(held_out.images, held_out.scribbles)]
+    metrics = measure_filled_in(masks, held_out)
+    return metrics, {"photographs": metrics.pop("photographs")}
+
+
+BASELINES = {
+    Baseline: _filter_and_otsu,
+    FaceBaseline: _otsu_or_regions,
+    HintBaseline: _from_hint,
+    ScribbleBaseline: _from_strokes,
+}
 
 
 def measure_masks(masks: Sequence[np.ndarray], data: SegmentationDataset) -> dict:
@@ -505,6 +633,63 @@ def _describe(objects: Sequence[coco.Object], found: Sequence[dict]) -> list[dic
     ]
 
 
+def evaluate_filled_in(
+    model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
+) -> tuple[list[np.ndarray], dict]:
+    """Masks and metrics of the validation part at each photograph's own size, whatever the network was trained at;
+    also with less and less left of each stroke, and how right the probabilities are."""
+    held_out, config = data.validation.data, row.data
+    found = [fill_in([model], *pair, config) for pair in zip(held_out.images, held_out.scribbles)]
+    masks = [probability >= 0.5 for probability in found]
+    predicted, observed, error = reliability(
+        *(np.concatenate([a.ravel() for a in each]) for each in (found, held_out.masks))
+    )
+    metrics = measure_filled_in(masks, held_out) | {"calibration_error": error}
+    for share in STROKES_LEFT:
+        rng = np.random.default_rng(seed)
+        shorter = [strokes.shortened(hint, share, rng) for hint in held_out.scribbles]
+        fewer = [fill_in([model], *pair, config) >= 0.5 for pair in zip(held_out.images, shorter)]
+        metrics[f"mean_iou_strokes_{share:.0%}"] = float(np.mean(two_ious(fewer, held_out.masks)))
+    bins = [{"predicted": round(float(p), 4), "observed": round(float(o), 4)} for p, o in zip(predicted, observed)]
+    return masks, metrics | {"calibration": bins}
+
+
+def two_ious(masks: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> np.ndarray:
+    """Each mask's IoU of the object and of the background: (2, N)."""
+    pairs = list(zip(masks, truths))
+    return np.array([[iou(*pair) for pair in pairs], [iou(~mask, ~truth) for mask, truth in pairs]])
+
+
+def measure_filled_in(masks: Sequence[np.ndarray], data: scribbles.Scribbled) -> dict:
+    """Means over photographs: `mean_iou` of foreground and background, and both apart, Dice, accuracy, outlines;
+    `mean_iou_pooled`, from the pixels of all photographs together; and `photographs`, the object's share of each and
+    its two IoUs."""
+    pairs = list(zip(masks, data.masks))
+    inside, outside = two_ious(masks, data.masks)
+    metrics = BinaryMetrics()
+    for mask, truth in pairs:
+        logits = torch.from_numpy(mask).float() * 2 - 1
+        metrics.update(BinaryMetrics.count(logits[None, None], torch.from_numpy(truth)[None, None]))
+    pooled = metrics.compute()
+    return (
+        {"mean_iou": float((inside + outside).mean() / 2), "iou": float(inside.mean())}
+        | {"iou_background": float(outside.mean())}
+        | {name: pooled[name] for name in ("dice", "pixel_accuracy", "mean_iou_pooled", "iou_pooled", "images")}
+        | boundary_metrics(pairs)
+        | {
+            "photographs": [
+                {
+                    "name": name,
+                    "share": round(float(truth.mean()), 4),
+                    "iou": round(float(one), 4),
+                    "iou_background": round(float(other), 4),
+                }
+                for name, truth, one, other in zip(data.names, data.masks, inside, outside)
+            ]
+        }
+    )
+
+
 @cache
 def test_frames(size: int, seed: int, two_people: float) -> SegmentationDataset:
     """100 generated frames that no row of that seed is trained on; kept, for every fold asks for them."""
@@ -512,7 +697,12 @@ def test_frames(size: int, seed: int, two_people: float) -> SegmentationDataset:
     return SegmentationDataset(pairs.images, pairs.masks)
 
 
-EVALUATIONS = {Shapes: evaluate_on_silhouettes, Faces: evaluate_on_faces, Brush: evaluate_at_own_size}
+EVALUATIONS = {
+    Shapes: evaluate_on_silhouettes,
+    Faces: evaluate_on_faces,
+    Brush: evaluate_at_own_size,
+    Scribbles: evaluate_filled_in,
+}
 
 
 def check_writable(folder: Path) -> None:

@@ -6,7 +6,8 @@ first, also under autocast: a sum over an image overflows float16.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,12 +18,13 @@ from torch import Tensor
 from .data.common import IGNORE
 
 
-def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy, the mean over all pixels of −[t log p + (1 − t) log(1 − p)], with p = σ(logit).
+def bce_loss(logits: Tensor, target: Tensor, positive_weight: float = 1.0) -> Tensor:
+    """Binary cross-entropy, the mean over all pixels of −[w t log p + (1 − t) log(1 − p)], with p = σ(logit).
 
     Args:
         logits: (N, 1, H, W), any real numbers.
         target: the same shape, values in [0, 1], or 255 where it is to be ignored.
+        positive_weight: w, how much a pixel of the object counts beside one of the background.
 
     Raises:
         ValueError: shapes differ, or (checked on the CPU only) another target.
@@ -32,7 +34,8 @@ def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
         tensor(0.6931)
     """
     logits, target, valid = _prepare(logits, target)
-    losses = F.binary_cross_entropy_with_logits(logits, target, weight=valid, reduction="sum")
+    positive = torch.tensor(positive_weight, dtype=logits.dtype, device=logits.device)
+    losses = F.binary_cross_entropy_with_logits(logits, target, valid, pos_weight=positive, reduction="sum")
     return losses / valid.sum().clamp(min=1)
 
 
@@ -56,6 +59,26 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
     overlap = (probability * target).sum(1)
     total = probability.sum(1) + target.sum(1)
     return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
+
+
+def iou_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+    """One minus the soft intersection over union (Jaccard index) of each image, averaged over the batch.
+
+    1 − (Σ pt + s) / (Σ (p + t − pt) + s), with p = σ(logit), sums over an image's pixels and s = `smooth` (Rahman and
+    Wang 2016). With I for the soft IoU and D for the soft Dice coefficient, I = D / (2 − D) where s = 0: the two losses
+    rank predictions alike, and differ in how hard they pull.
+
+    Args and errors as for `dice_loss`.
+
+    Example:
+        >>> iou_loss(torch.full((1, 1, 2, 2), 20.0), torch.ones(1, 1, 2, 2))  # a perfect prediction
+        tensor(0.)
+    """
+    logits, target, valid = _prepare(logits, target)
+    probability, target = (torch.sigmoid(logits) * valid).flatten(1), target.flatten(1)
+    overlap = (probability * target).sum(1)
+    union = probability.sum(1) + target.sum(1) - overlap
+    return (1 - (overlap + smooth) / (union + smooth)).mean()
 
 
 def sobel_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -128,12 +151,15 @@ def distance_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
 LOSSES = {
     "bce": bce_loss,
     "dice": dice_loss,
+    "iou": iou_loss,
     "sobel_boundary": sobel_boundary_loss,
     "boundary": distance_boundary_loss,
 }
 
 
-def weighted_sum(weights: Mapping[str, float], boundary_growth: float = 0.0) -> WeightedSum:
+def weighted_sum(
+    weights: Mapping[str, float], boundary_growth: float = 0.0, positive_weight: float = 1.0
+) -> WeightedSum:
     """The sum of named losses, each times its weight: `weighted_sum({"bce": 0.7, "dice": 0.3})(logits, target)`.
 
     A loss of weight 0 is not computed.
@@ -142,6 +168,7 @@ def weighted_sum(weights: Mapping[str, float], boundary_growth: float = 0.0) -> 
         weights: of losses in `LOSSES`.
         boundary_growth: how much of the whole weight goes from the other losses to "boundary" with each epoch, as
             Kervadec et al. do with 0.01: in epoch e (from 1) it counts α = min(1, growth · e), the others 1 − α.
+        positive_weight: of `bce_loss`.
 
     Raises:
         ValueError: an unknown name, a negative weight, none above 0, or growth without the loss that is to grow.
@@ -154,14 +181,15 @@ def weighted_sum(weights: Mapping[str, float], boundary_growth: float = 0.0) -> 
             f"expected weights of at least 0, one of them above, for losses among {', '.join(LOSSES)}; "
             f"got {dict(weights)}"
         )
-    return WeightedSum({name: weight for name, weight in weights.items() if weight > 0}, boundary_growth)
+    used = {name: weight for name, weight in weights.items() if weight > 0}
+    return WeightedSum(used, boundary_growth, LOSSES | {"bce": partial(bce_loss, positive_weight=positive_weight)})
 
 
 class WeightedSum:
     """What `weighted_sum` returns. `set_epoch`, counted from 0, is called before each epoch."""
 
-    def __init__(self, weights: Mapping[str, float], boundary_growth: float):
-        self.weights, self.boundary_growth, self.epoch = weights, boundary_growth, 0
+    def __init__(self, weights: Mapping[str, float], boundary_growth: float, losses: Mapping[str, Callable]):
+        self.weights, self.boundary_growth, self.losses, self.epoch = weights, boundary_growth, losses, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -172,7 +200,7 @@ class WeightedSum:
             if self.boundary_growth:
                 share = min(1.0, self.boundary_growth * (self.epoch + 1))
                 weight *= share if name == "boundary" else 1 - share
-            total = total + weight * LOSSES[name](logits, target)
+            total = total + weight * self.losses[name](logits, target)
         return total
 
 

@@ -115,6 +115,26 @@ def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True
     return max(directed(*points), directed(*points[::-1]))
 
 
+def reliability(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray, float]:
+    """Are probabilities what they say? Pixels are sorted into bins by their probability.
+
+    Args:
+        probability: of the foreground, from 0 to 1, any shape.
+        truth: of the same shape, bool or 0 and 1.
+        bins: of equal width.
+
+    Returns:
+        For each bin with pixels in it their mean probability and the share of them that is foreground; and the expected
+        calibration error, the mean distance of the two over all pixels (Guo et al. 2017, arXiv 1706.04599).
+    """
+    which = np.minimum((probability * bins).astype(int), bins - 1).ravel()
+    count = np.bincount(which, minlength=bins)
+    predicted = np.bincount(which, probability.ravel(), bins) / np.maximum(count, 1)
+    observed = np.bincount(which, truth.ravel(), bins) / np.maximum(count, 1)
+    error = np.sum(count * np.abs(predicted - observed)) / count.sum()
+    return predicted[count > 0], observed[count > 0], float(error)
+
+
 def boundary_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
     """How well outlines agree over (prediction, target) pairs: mean `boundary_iou`, and mean 95 % `hausdorff` distance.
 
@@ -168,16 +188,21 @@ def mean_metrics(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
 class BinaryMetrics:
     """Metrics of a set of binary masks, batch by batch, in constant memory and without waiting for the device.
 
-    Each metric comes in two forms. **Averaged over images** (`iou`, `dice`): computed for each image, then averaged;
-    every image counts the same. **Pooled** (`iou_pooled`, `dice_pooled`): from the pixels of all images together;
-    every pixel counts the same, so large objects dominate. Pixel accuracy and cross-entropy (`bce`) are means over
+    Each metric comes in two forms. **Averaged over images** (`iou`, `dice`, `mean_iou`): computed for each image, then
+    averaged; every image counts the same. **Pooled** (`iou_pooled` and so on): from the pixels of all images together;
+    every pixel counts the same, so large objects dominate. `mean_iou` is the mean of the foreground's IoU and the
+    background's. Pixel accuracy and cross-entropy (`bce`) are means over
     pixels; for images of one size the two forms are equal, otherwise they are the means over images.
 
     Over several processes: give `update` what `count` returned, gathered from all of them, and every process holds
     the metrics of the whole set.
     """
 
-    NAMES = ("iou", "dice", "iou_pooled", "dice_pooled", "pixel_accuracy", "bce")
+    NAMES = (
+        *("iou", "dice", "mean_iou"),
+        *("iou_pooled", "dice_pooled", "mean_iou_pooled"),
+        *("pixel_accuracy", "bce"),
+    )
 
     def __init__(self):
         self.totals = 0  # becomes a tensor on the device of the first counts
@@ -210,9 +235,10 @@ class BinaryMetrics:
         empty = tp + fp + fn == 0
         image_iou = torch.where(empty, 1, tp / (tp + fp + fn))
         image_dice = torch.where(empty, 1, 2 * tp / (2 * tp + fp + fn))
+        background_iou = torch.where(tn + fp + fn == 0, 1, tn / (tn + fp + fn))
         accuracy = torch.where(pixels == 0, 1, (tp + tn) / pixels)
         ones = torch.ones_like(tp)
-        sums = torch.stack([ones, image_iou, image_dice, accuracy, bce, tp, fp, fn], dim=1).sum(0)
+        sums = torch.stack([ones, image_iou, image_dice, background_iou, accuracy, bce, tp, fp, fn, tn], dim=1).sum(0)
         self.totals = self.totals + sums
 
     def compute(self) -> dict[str, float]:
@@ -223,13 +249,17 @@ class BinaryMetrics:
         """
         if isinstance(self.totals, int) or self.totals[0] == 0:
             raise ValueError("expected at least one image before compute(), got none")
-        images, iou, dice, accuracy, bce, tp, fp, fn = self.totals.tolist()
-        union = tp + fp + fn
+        images, iou, dice, background_iou, accuracy, bce, tp, fp, fn, tn = self.totals.tolist()
+        union, background_union = tp + fp + fn, tn + fp + fn
+        pooled = tp / union if union else 1.0
+        background_pooled = tn / background_union if background_union else 1.0
         return {
             "iou": iou / images,
             "dice": dice / images,
-            "iou_pooled": tp / union if union else 1.0,
+            "mean_iou": (iou + background_iou) / (2 * images),
+            "iou_pooled": pooled,
             "dice_pooled": 2 * tp / (union + tp) if union else 1.0,
+            "mean_iou_pooled": (pooled + background_pooled) / 2,
             "pixel_accuracy": accuracy / images,
             "bce": bce / images,
             "images": int(images),

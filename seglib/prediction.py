@@ -6,7 +6,7 @@ import copy
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from . import weights
-from .config import Brush, Row, Shapes
+from .config import Brush, Row, Scribbles, Shapes
 from .data.common import to_tensor
+from .data.scribbles import read_scribble
 from .experiment import make_model
 from .files import write_mask
-from .refinement import refine
+from .refinement import fill_in, refine
 from .training import predict
 
 
@@ -36,8 +37,9 @@ def predict_files(
     STEM_00000.png and so on. An input that cannot be read is named on stderr and left out; the others are done.
 
     Args:
-        hints: for a report whose networks refine what a user drew: the folder with a picture for each image, under the
-            same stem and of the same size, above 127 where the user said "object".
+        hints: for a report whose networks start from what a user drew: the folder with a picture for each image, under
+            the same stem and of the same size. Rough masks are above 127 where the user said "object"; scribbles are 0
+            on the background's strokes, 1 on the object's and 255 elsewhere, as the challenge has them.
 
     Returns:
         The inputs that failed.
@@ -46,7 +48,7 @@ def predict_files(
         WeightsError: before anything is written: weights that are missing or belong to another network.
         ValueError: likewise: hints where there is no use for them, or none where they are needed.
     """
-    needed = isinstance(row.data, Brush)
+    needed = isinstance(row.data, (Brush, Scribbles))
     if needed != (hints is not None):
         wanted = "a folder of hints (--hints)" if needed else "no hints"
         raise ValueError(f"{row.report} takes {wanted}, got {'none' if hints is None else hints}")
@@ -65,7 +67,7 @@ def predict_files(
                 if stem in written:
                     raise ValueError(f"its mask would replace that of {written[stem]}")
                 written[stem] = path
-                hint = read_hint(Path(hints), stem) if needed else None
+                hint = read_hint(Path(hints), stem, HINT_READERS[type(row.data)]) if needed else None
                 found = np.mean([_probability(row, model, size, image, hint) for model, size in ensemble], axis=0)
                 write_mask(Path(out) / f"{stem}.png", found >= 0.5)
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
@@ -74,33 +76,49 @@ def predict_files(
     return failed
 
 
-def trained_size(row: Row, path: str | Path) -> int | None:
-    """The size that a weights file says its network sees pictures at, else the row's; None: their own."""
+def trained_size(row: Row, path: str | Path) -> int | tuple[int, int] | None:
+    """The size that a weights file says its network sees pictures at, else the row's; None: their own. With strokes,
+    width and height."""
     if isinstance(row.data, Shapes):
         return None
     said = weights.metadata(path).get("size", str(row.data.resize))
+    if isinstance(row.data, Scribbles):
+        return tuple(map(int, said.split("x")))
     return None if said == "None" else int(said)
 
 
 def _probability(row: Row, model: nn.Module, size: int | None, image: np.ndarray, hint: np.ndarray | None):
     if hint is None:
         return probability([model], image, size)
+    if isinstance(row.data, Scribbles):
+        width, height = size
+        return fill_in([model], image, hint, row.data.model_copy(update={"width": width, "height": height}))
     return refine([model], image, hint, row.data.model_copy(update={"longest": size}))
 
 
-def read_hint(folder: Path, stem: str) -> np.ndarray:
-    """The hint for an image from the picture in a folder that has its stem: int8 (H, W), 1 where it is above 127.
+def read_hint(folder: Path, stem: str, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """The hint for an image from the file in a folder that has its stem, as `read` gives it: int8 (H, W).
 
     Raises:
-        ValueError: there is none, or it cannot be read.
+        ValueError: there is none or more than one, or `read` cannot use it.
     """
     candidates = sorted(path for path in folder.iterdir() if path.stem == stem)
-    for path in candidates:
-        picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if picture is not None:
-            return (picture > 127).astype(np.int8)
-    found = f"; {candidates[0]} is not a readable image" if candidates else ""
-    raise ValueError(f"no hint {stem}.png in {folder}{found}")
+    if not candidates:
+        raise ValueError(f"no hint {stem}.png in {folder}")
+    if len(candidates) > 1:
+        raise ValueError(f"expected one hint in {folder}, got {', '.join(path.name for path in candidates)}")
+    return read(candidates[0])
+
+
+def read_rough_mask(path: Path) -> np.ndarray:
+    """A rough mask from a picture, int8 (H, W): 1 where it is above 127. Raises ValueError where it is no picture."""
+    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise ValueError(f"{path} is not a readable image")
+    return (picture > 127).astype(np.int8)
+
+
+HINT_READERS = {Brush: read_rough_mask, Scribbles: read_scribble}
 
 
 def probability(models: Sequence[nn.Module], image: np.ndarray, size: int | None = None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import albumentations as A
 import cv2
@@ -10,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .config import Brush
-from .data import strokes
+from .config import Brush, Scribbles
+from .data import scribbles, strokes
 from .data.clues import colour_likelihood
 from .data.coco import Object
 from .data.common import EpochDataset
@@ -95,6 +96,34 @@ def refine(models: Sequence[nn.Module], image: np.ndarray, hint: np.ndarray, con
     mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
     probability[part] = cv2.resize(mean, view.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return probability
+
+
+def fill_in(models: Sequence[nn.Module], image: np.ndarray, strokes: np.ndarray, config: Scribbles) -> np.ndarray:
+    """Mean foreground probability of an ensemble for a photograph with strokes, at the photograph's own size.
+
+    Args:
+        models: networks that were trained as `config` says; it also says over which views to average.
+        image: uint8 RGB (H, W, 3).
+        strokes: (H, W) of −1, 0 and 1.
+
+    Returns:
+        float32 (H, W).
+
+    Raises:
+        ValueError: the strokes have another size than the photograph.
+    """
+    if strokes.shape != image.shape[:2]:
+        raise ValueError(f"expected strokes of the image's size {image.shape[:2]}, got {strokes.shape}")
+    views = list(product(config.used_at, (False, True) if config.mirrored else (False,)))
+    total = np.zeros(strokes.shape, np.float32)
+    for scale, mirrored in views:
+        size = (round(config.height * scale), round(config.width * scale))
+        seen, drawn = scribbles.resized(image, size), scribbles.resized_labels(strokes, size)
+        batch = scribbles.network_input(seen, drawn, config.clues)[None]
+        found = torch.stack([predict(model, batch.flip(-1) if mirrored else batch)[0, 0] for model in models]).mean(0)
+        found = found.flip(-1) if mirrored else found
+        total += cv2.resize(found.numpy(), strokes.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return total / len(views)
 
 
 class BrushDataset(EpochDataset):

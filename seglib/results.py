@@ -22,6 +22,9 @@ NEEDED = ("report", "row", "scale", "data", "seed", "overrides", "parameters", "
 # What metrics are called in tables; others stand under their own name.
 LABELS = {
     "iou": "IoU",
+    "mean_iou": "mIoU",
+    "iou_background": "IoU of the background",
+    "mean_iou_pooled": "mIoU, pooled",
     "dice": "Dice",
     "iou_pooled": "IoU, pooled",
     "dice_pooled": "Dice, pooled",

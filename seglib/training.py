@@ -20,6 +20,7 @@ from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
@@ -69,6 +70,7 @@ def fit(
     weight_decay: float = 0.0,
     schedule: str = "constant",
     plateau_patience: int = 5,
+    average: float = 0.0,
     monitor: str = "iou",
     patience: int | None = None,
     precision: str = "float32",
@@ -94,7 +96,10 @@ def fit(
         learning_rate: of the optimizer; with "one-cycle", the cycle's highest.
         optimizer: "adam", "adamw", or "muon" (see `seglib.muon`).
         schedule: "constant"; "plateau" (a tenth after `plateau_patience` epochs without a lower validation loss);
-            "one-cycle" (Smith and Topin 2017, arXiv 1708.07120), a step at a time.
+            "one-cycle" (Smith and Topin 2017, arXiv 1708.07120) and "cosine" (down to 1e-7; Loshchilov and Hutter
+            2017, arXiv 1608.03983, without restarts), a step at a time.
+        average: how much of the weights' running average each step keeps, such as 0.99 (less in the first steps); it
+            is this average that is validated and left in the model. 0: the weights themselves.
         monitor: the validation metric by which the best epoch is chosen: "loss" or a key of `BinaryMetrics.compute`.
         patience: epochs without a better `monitor` after which training stops; None: never.
         precision: "float32", "bf16", "fp16", or "auto": bf16 where the hardware multiplies matrices in it.
@@ -120,11 +125,13 @@ def fit(
     # a network with group normalisation makes of them.
     validation_loader = make_loader(validation, 1 if mixed_sizes(validation) else 2 * batch_size, workers)
     optimizer_ = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    averaged = AveragedModel(model, avg_fn=partial(_running_average, average), use_buffers=True) if average else None
     network, optimizer_, train_loader, validation_loader = accelerator.prepare(
         model, optimizer_, train_loader, validation_loader
     )
     scheduler = SCHEDULES[schedule](optimizer_.optimizer, learning_rate, epochs * len(train_loader), plateau_patience)
-    state = TrainingState(accelerator, model, optimizer_, scheduler)
+    validated = accelerator.prepare_model(averaged.module, evaluation_mode=True) if averaged else network
+    state = TrainingState(accelerator, model, optimizer_, scheduler, averaged)
     checkpoints = Checkpoints(folder, settings, accelerator) if folder else None
     if checkpoints:
         checkpoints.restore(state)
@@ -141,8 +148,8 @@ def fit(
                     changing.set_epoch(epoch)
             train_loader.set_epoch(epoch)
             rate = optimizer_.param_groups[0]["lr"]
-            trained = _train_epoch(accelerator, network, loss, train_loader, optimizer_, scheduler, layout, epoch)
-            metrics = _validate(accelerator, network, validation_loader, layout, loss)
+            trained = _train_epoch(accelerator, network, loss, train_loader, optimizer_, state, layout, epoch)
+            metrics = _validate(accelerator, validated, validation_loader, layout, loss)
             if not math.isfinite(metrics["loss"]):
                 raise NonFiniteLoss(f"the validation loss is {metrics['loss']} after epoch {epoch + 1}; {ADVICE}")
             if schedule == "plateau":
@@ -187,7 +194,7 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([torch.sigmoid(model(batch.to(device)).float()).cpu() for batch in images.split(64)])
 
 
-def _train_epoch(accelerator, network, loss, loader, optimizer, scheduler, layout, epoch) -> dict[str, float]:
+def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, epoch) -> dict[str, float]:
     """One pass over the training data; returns the mean loss of its steps, and the metrics of its batches."""
     network.train()
     losses, metrics = [], BinaryMetrics()
@@ -198,8 +205,10 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, scheduler, layou
             optimizer.zero_grad()
             accelerator.backward(batch_loss)
             optimizer.step()
-            if isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
-                scheduler.step()
+            if isinstance(state.scheduler, STEPWISE):
+                state.scheduler.step()
+            if state.averaged:
+                state.averaged.update_parameters(state.model)
             losses.append(batch_loss.detach())
             metrics.update(BinaryMetrics.count(logits.detach(), target))
             bar.update()
@@ -208,6 +217,12 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, scheduler, layou
                 _check_finite(losses, epoch, optimizer.param_groups[0]["lr"])
     metrics.totals = accelerator.reduce(metrics.totals, "sum")
     return {"loss": accelerator.reduce(torch.stack(losses).mean(), "mean").item()} | metrics.compute()
+
+
+def _running_average(keep: float, average: Tensor, current: Tensor, count: Tensor) -> Tensor:
+    """The average after `count` + 1 steps. While there are few, a tenth or more of each enters it."""
+    share = 1 - ((1 + count) / (10 + count)).clamp(max=keep)
+    return average + share * (current - average)
 
 
 def _check_finite(losses: list[Tensor], epoch: int, learning_rate: float) -> None:
@@ -243,8 +258,9 @@ def _validate(accelerator, network, loader, layout, loss=None) -> dict[str, floa
 class TrainingState:
     """All that changes while a network trains: what a checkpoint must hold to go on as if nothing had happened."""
 
-    def __init__(self, accelerator, model, optimizer, scheduler):
+    def __init__(self, accelerator, model, optimizer, scheduler, averaged=None):
         self.accelerator, self.model, self.optimizer, self.scheduler = accelerator, model, optimizer, scheduler
+        self.averaged = averaged
         self.history, self.best_weights = History(), None
 
     def add(self, row: dict, monitor: str, higher: bool) -> None:
@@ -252,12 +268,14 @@ class TrainingState:
         self.history.append(row)
         if self.best_weights is None or (row[monitor] - self.history.best[monitor]) * (1 if higher else -1) > 0:
             self.history.best = row
-            self.best_weights = copy.deepcopy(self.model.state_dict())
+            kept = self.averaged.module if self.averaged else self.model
+            self.best_weights = copy.deepcopy(kept.state_dict())
 
     def state_dict(self) -> dict:
         scaler = self.accelerator.scaler
         return {
             "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
             "best_weights": self.best_weights,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -269,6 +287,8 @@ class TrainingState:
 
     def load_state_dict(self, state: dict) -> None:
         self.model.load_state_dict(state["model"])
+        if self.averaged:
+            self.averaged.load_state_dict(state["averaged"])
         self.best_weights = state["best_weights"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
@@ -471,7 +491,12 @@ def _one_cycle(optimizer, rate, steps, patience):
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
 
 
-SCHEDULES = {"constant": _constant, "plateau": _plateau, "one-cycle": _one_cycle}
+def _cosine(optimizer, rate, steps, patience):
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-7)
+
+
+SCHEDULES = {"constant": _constant, "plateau": _plateau, "one-cycle": _one_cycle, "cosine": _cosine}
+STEPWISE = (torch.optim.lr_scheduler.OneCycleLR, torch.optim.lr_scheduler.CosineAnnealingLR)
 
 
 def check_options(**options) -> None:

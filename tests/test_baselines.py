@@ -1,5 +1,6 @@
 """Classical baselines on images made by hand, with filters and scores written again here."""
 
+from functools import partial
 from itertools import product
 
 import cv2
@@ -13,10 +14,13 @@ from seglib import baselines
 from seglib.baselines import (
     FILTERS,
     FROM_HINT,
+    FROM_STROKES,
     REGION_SETTINGS,
     better_polarity,
     grabcut,
     hint_itself,
+    nearest_stroke,
+    nothing,
     otsu,
     random_walk,
     region_based,
@@ -375,3 +379,140 @@ def test_a_picture_of_one_colour_keeps_the_hint(method):
     found = method(np.full((40, 56, 3), 90, np.uint8), hint)
     assert (found.dtype, found.shape) == (bool, (40, 56))
     assert found[hint == 1].all()
+
+
+# --- from strokes on both sides ---
+
+RED_ON_GREEN = {"inside": (210, 30, 40), "outside": (40, 180, 60)}
+WITHOUT_REACH = [partial(grabcut, reach=None), partial(random_walk, reach=None)]
+
+
+def nearest_by_brute_force(hint):
+    """The squared distance to every stroke pixel, in whole numbers; nothing is infinitely far."""
+    rows, columns = np.mgrid[: hint.shape[0], : hint.shape[1]]
+    found = np.zeros(hint.shape, bool)
+    for y, x in np.argwhere(np.ones_like(hint)):
+        squares = (rows - y) ** 2 + (columns - x) ** 2
+        to_object, to_background = (min(squares[hint == side], default=np.inf) for side in (1, -1))
+        found[y, x] = to_object <= to_background and to_object < np.inf
+    return found
+
+
+def drawn(size, *strokes):
+    """Strokes in rectangles of rows and columns: ((rows, columns), side)."""
+    hint = np.zeros(size, np.int8)
+    for place, side in strokes:
+        hint[place] = side
+    return hint
+
+
+def test_the_methods_that_need_strokes():
+    assert list(FROM_STROKES) == ["background", "nearest", "grabcut", "random-walker"]
+    hint = drawn((40, 56), (np.s_[18:22, 20:30], 1), (np.s_[2:4, 5:50], -1))
+    picture = colour(disc(40, 56, 14), **RED_ON_GREEN, sigma=4)
+    for name, method in zip(FROM_STROKES, [nothing, nearest_stroke, *WITHOUT_REACH]):
+        found = FROM_STROKES[name](picture, hint)
+        assert (found.dtype, found.shape) == (bool, (40, 56))
+        assert np.array_equal(found, method(picture, hint))
+        assert not found[hint < 0].any()
+        assert found[hint > 0].all() == (name != "background")
+
+
+def test_nothing_is_nothing():
+    hint = drawn((5, 8), (np.s_[1:3, 2:4], 1))
+    found = nothing(np.zeros((5, 8, 3), np.uint8), hint)
+    assert (found.dtype, found.shape) == (bool, (5, 8))
+    assert not found.any()
+
+
+@pytest.mark.parametrize("share", [0.003, 0.05, 0.5])
+@pytest.mark.parametrize("size", [(13, 21), (30, 17), (1, 9)])
+def test_the_nearest_stroke_by_brute_force(size, share):
+    rng = np.random.default_rng([*size, int(1000 * share)])
+    for _ in range(3):
+        hint = rng.choice([-1, 0, 1], size, p=[share, 1 - 2 * share, share] if share < 0.5 else [0.4, 0.2, 0.4])
+        found = nearest_stroke(rng.integers(0, 256, (*size, 3), np.uint8), hint)
+        assert found.dtype == bool
+        assert np.array_equal(found, nearest_by_brute_force(hint))
+
+
+def test_as_near_to_both_is_the_object_s():
+    hint = drawn((3, 7), (np.s_[:, 0], 1), (np.s_[:, 6], -1))
+    assert nearest_stroke(np.zeros((3, 7, 3), np.uint8), hint).tolist() == [[True] * 4 + [False] * 3] * 3
+    assert nearest_stroke(np.zeros((3, 7, 3), np.uint8), -hint).tolist() == [[False] * 3 + [True] * 4] * 3
+    # A knight's move either way is as far.
+    hint = drawn((5, 5), (np.s_[0, 1], -1), (np.s_[1, 0], 1))
+    assert nearest_stroke(np.zeros((5, 5, 3), np.uint8), hint)[2, 2]
+
+
+@pytest.mark.parametrize(("side", "everything"), [(1, True), (-1, False), (0, False)])
+def test_the_nearest_stroke_where_one_side_or_none_was_drawn(side, everything):
+    hint = drawn((9, 14), (np.s_[2:4, 3:11], side))
+    found = nearest_stroke(np.zeros((9, 14, 3), np.uint8), hint)
+    assert (found.dtype, found.shape) == (bool, (9, 14))
+    assert (found == everything).all()
+
+
+@pytest.mark.parametrize("method", WITHOUT_REACH)
+@pytest.mark.parametrize("size", [(60, 80), (91, 70)])
+@pytest.mark.parametrize("sigma", [0.0, 6.0])
+def test_a_red_disc_on_green_is_found_from_a_stroke_each(method, size, sigma):
+    """The strokes are short, and neither is where the disc's edge is."""
+    truth, (y, x) = disc(*size, 22), (size[0] // 2, size[1] // 2)
+    hint = drawn(size, (np.s_[y - 1 : y + 2, x - 10 : x + 10], 1), (np.s_[2:4, 6:-6], -1))
+    picture = colour(truth, **RED_ON_GREEN, sigma=sigma)
+    kept = picture.copy(), hint.copy()
+    found = method(picture, hint)
+    assert overlap(found, truth) > 0.98
+    assert overlap(nearest_stroke(picture, hint), truth) < 0.7  # which says less
+    assert np.array_equal(picture, kept[0])
+    assert np.array_equal(hint, kept[1])
+
+
+@pytest.mark.parametrize("name", ["grabcut", "random-walker"])
+def test_far_from_the_stroke_the_object_is_found_without_a_reach_alone(name):
+    """A bar of 150 pixels with a stroke at one end; 0.05 of the diagonal are 9."""
+    truth = np.zeros((60, 170), np.int8)
+    truth[20:40, 10:160] = 1
+    hint = drawn(truth.shape, (np.s_[29:32, 13:30], 1), (np.s_[4:6, 5:-5], -1), (np.s_[54:56, 5:-5], -1))
+    picture = colour(truth, **RED_ON_GREEN, sigma=4)
+    assert overlap(FROM_STROKES[name](picture, hint), truth) > 0.97
+    near = FROM_HINT[name](picture, hint)
+    assert not near[:, 30 + 10 :].any()
+    assert overlap(near, truth) < 0.3
+
+
+def test_grabcut_finds_another_object_of_the_same_colour():
+    """Which no walk reaches: the green between them is nearer to the background's stroke."""
+    one, other = disc(60, 170, 18)[:, 40:125], disc(60, 85, 18)
+    truth = np.hstack([one, other])
+    hint = drawn(truth.shape, (np.s_[29:32, 35:52], 1), (np.s_[2:5, 5:-5], -1))
+    picture = colour(truth, **RED_ON_GREEN, sigma=4)
+    assert overlap(FROM_STROKES["grabcut"](picture, hint), truth) > 0.97
+    assert overlap(FROM_HINT["grabcut"](picture, hint), truth) < 0.6
+    walked = FROM_STROKES["random-walker"](picture, hint)
+    assert overlap(walked[:, :85], one) > 0.97
+    assert not walked[other.nonzero()[0], 85 + other.nonzero()[1]].any()
+
+
+@pytest.mark.parametrize("method", WITHOUT_REACH)
+def test_without_a_reach_one_side_alone_stays_as_it_was_drawn(method):
+    picture = colour(disc(30, 44, 9), **RED_ON_GREEN, sigma=4)
+    for side in (1, -1, 0):
+        hint = drawn((30, 44), (np.s_[14:17, 18:26], side))
+        found = method(picture, hint)
+        assert found.dtype == bool
+        assert np.array_equal(found, hint > 0)
+
+
+@pytest.mark.parametrize("method", WITHOUT_REACH)
+def test_thin_strokes_in_a_picture_of_the_challenge_s_size(method):
+    """Lines of one pixel in odd rows, in a picture that is walked at half its size."""
+    truth = disc(375, 500, 110)
+    above_and_below = ((np.s_[row, 41:461], -1) for row in (31, 343))
+    hint = drawn(truth.shape, (np.s_[187, 221:281], 1), *above_and_below)
+    found = method(colour(truth, **RED_ON_GREEN), hint)
+    assert found.shape == (375, 500)
+    assert overlap(found, truth) > 0.97
+    assert found[hint > 0].all()
+    assert not found[hint < 0].any()

@@ -7,10 +7,20 @@ import pytest
 import yaml
 
 from seglib import baselines, config, experiment, losses, training
-from seglib.config import SCALES, ConfigError, load_row, load_rows, parse_override, reports, row_names
-from seglib.data import shapes, strokes
+from seglib.config import (
+    SCALES,
+    ConfigError,
+    load_row,
+    load_rows,
+    load_sweep,
+    parse_override,
+    reports,
+    row_names,
+)
+from seglib.data import scribbles, shapes, strokes
 from seglib.metrics import BinaryMetrics
 from seglib.models import blocks
+from seglib.sweep import cells
 
 RANGES = ("base", "contrast", "blur_sigma", "gaussian_sigma", "salt_pepper")
 NOISE = {"blur_probability": 0} | {name: [0, 0] for name in RANGES}
@@ -202,7 +212,11 @@ def test_few_images_are_trained_on_for_as_many_steps():
 
 def test_kervadec_s_loss_takes_over_by_a_hundredth_an_epoch():
     loss = load_row("neural_segmentello", "kervadec", "full").loss
-    assert loss.model_dump() == {"bce": 0.5, "dice": 0.5, "sobel_boundary": 0, "boundary": 1, "boundary_growth": 0.01}
+    assert loss.model_dump() == {"bce": 0.5, "dice": 0.5, "boundary": 1, "boundary_growth": 0.01} | {
+        "iou": 0,
+        "sobel_boundary": 0,
+        "positive_weight": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -226,6 +240,87 @@ def test_mistakes_in_a_neural_segmentello_row_are_explained_by_its_own_keys(key,
         load_row("neural_segmentello", "tiny16-32_bce-dice", "quick", {key: value})
     for word in ("configs/neural_segmentello.yaml", "'tiny16-32_bce-dice'", *named):
         assert word in message(error)
+
+
+# What the report's best run was made with: every key of it.
+SCRIBBLES = {
+    "data": {
+        "width": 480,
+        "height": 352,
+        "scenes": 228,
+        "real": True,
+        "limit": None,
+        "extra": [],
+        "augment": "low",
+        "synthetic": 0.5,
+        "long_strokes": False,
+        "clues": [],
+        "used_at": [1.0],
+        "mirrored": False,
+        "folds": 5,
+        "run_folds": None,
+    },
+    "model": {
+        "encoder": "efficientnet-b2",
+        "in_channels": 4,
+        "attention": "scse",
+        "dropout": 0.2,
+        "normalize": True,
+    },
+    "loss": {
+        "iou": 1.0,
+        "bce": 0.2,
+        "positive_weight": 3,
+        "dice": 0,
+        "sobel_boundary": 0,
+        "boundary": 0,
+        "boundary_growth": 0,
+    },
+    "training": {
+        "epochs": 700,
+        "batch_size": 8,
+        "learning_rate": 0.005,
+        "optimizer": "adamw",
+        "weight_decay": 1e-4,
+        "schedule": "cosine",
+        "plateau_patience": 5,  # of another schedule
+        "average": 0,
+        "monitor": "mean_iou",
+        "patience": 60,
+        "precision": "auto",
+        "channels_last": False,
+        "workers": 0,
+    },
+    "baseline": None,
+    "start": None,
+}
+
+
+def test_the_scribble_row_of_the_issue():
+    row = load_row("scribbles", "report", "full")
+    assert row.recipe() == SCRIBBLES | {"scale": "full"}
+    assert row.reported == {"mean_iou": 0.8758}
+    # 16,000 steps: 182 of 228 photographs are in a training part.
+    assert row.training.epochs * -(-182 // row.training.batch_size) == pytest.approx(16000, rel=0.02)
+    quick = flat(load_row("scribbles", "report", "quick").recipe())
+    differs = {key for key, value in flat(row.recipe()).items() if quick[key] != value}
+    assert differs == {"scale", "data.width", "data.height", "data.scenes", "training.epochs"}
+    assert row.data.resize == "480x352"
+    assert load_row("scribbles", "report", "quick").data.resize == "192x144"
+
+
+def test_the_scribble_rows_that_need_no_training():
+    for scale in SCALES:
+        report = load_row("scribbles", "report", scale)
+        rows = {row.name: row for row in load_rows("scribbles", scale) if row.baseline}
+        assert {name: row.baseline.method for name, row in rows.items()} == {
+            "background": "background",
+            "nearest": "nearest",
+            "grabcut": "grabcut",
+            "random-walker": "random-walker",
+        }
+        for row in rows.values():  # on the very photographs and folds of the network
+            assert row.data.model_copy(update={"augment": "low", "synthetic": 0.5}) == report.data
 
 
 def flat(mapping, prefix=""):
@@ -423,6 +518,82 @@ def test_mistakes_in_a_face_mask_row_are_explained_by_its_own_keys(key, value, n
         assert word in message(error)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("data.width", 100, ["data.width", "multiple of 16", "got 100"]),
+        ("data.height", 375, ["data.height", "multiple of 16", "got 375"]),
+        ("data.height", 0, ["data.height", "greater than or equal to 32", "got 0"]),
+        ("data.height", 16, ["data.height", "greater than or equal to 32", "got 16"]),
+        ("data.size", 64, ["'data.size'", "known: width, height"]),
+        ("data.scenes", 1, ["data.scenes", "greater than or equal to 2", "got 1"]),
+        ("data.folds", 1, ["data.folds", "got 1"]),
+        ("data.synthetic", 1.5, ["data.synthetic", "got 1.5"]),
+        ("data.augment", "lo", ["data.augment", "'low'", "'lo'"]),
+        ("data.extra", ["voc"], ["data.extra.0", "'coco'", "'coco-categories'", "'coco-unlabelled'", "'voc'"]),
+        ("data.clues", ["distance"], ["data.clues.0", "'geodesic'", "'distance'"]),
+        ("loss.positive_wieght", 3, ["did you mean 'positive_weight'"]),
+        ("loss.positive_weight", 0, ["loss.positive_weight", "greater than 0", "got 0"]),
+        ("training.monitor", "mean_iuo", ["training.monitor", "'mean_iou'", "'mean_iuo'"]),
+        ("baseline", {"method": "hint"}, ["baseline.method", "'nearest'", "'hint'"]),
+        (
+            "model.dropuot",
+            0.1,
+            ["unknown key 'model.dropuot', did you mean 'dropout'?; known: encoder, in_channels, attention, dropout"],
+        ),
+        ("model.widths", [8, 16], ["unknown key 'model.widths'", "known: encoder, in_channels"]),
+        ("model.encoder", "resnet19", ["model.encoder: ", "'tu-resnet18'", "'resnet19'"]),
+        ("model.dropout", 1, ["model.dropout: ", "less than 1", "got 1"]),
+        ("model.in_channels", 0, ["model.in_channels: ", "got 0"]),
+        ("model.attention", "se", ["model.attention: ", "'scse'", "'se'"]),
+        ("model", None, ["a baseline, or model, loss and training"]),
+    ],
+)
+def test_mistakes_in_a_scribble_row_are_explained_by_its_own_keys(key, value, named):
+    with pytest.raises(ConfigError) as error:
+        load_row("scribbles", "report", "quick", {key: value})
+    for word in ("configs/scribbles.yaml", "'report'", *named):
+        assert word in message(error)
+    assert "UNet" not in message(error)  # what a class is called, nobody wrote
+    assert len(message(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [3, "tu-resnet18", [8, 16]])
+def test_a_network_that_is_no_mapping(value):
+    with pytest.raises(ConfigError, match=r"configs/scribbles\.yaml, row 'report': model: .*, got "):
+        load_row("scribbles", "report", "quick", {"model": value})
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ({"widhts": [8]}, ["unknown key 'model.widhts', did you mean 'widths'", "known: in_channels, out_channels"]),
+        ({"attention": "scse"}, ["unknown key 'model.attention'", "known: in_channels, out_channels, widths"]),
+        ({"norm": "layer"}, ["model.norm: ", "'group'", "'layer'"]),
+        ({"encodr": "tu-resnet18"}, ["unknown key 'model.encodr'", "known: in_channels, out_channels, widths"]),
+    ],
+)
+def test_a_scribble_row_may_have_a_plain_u_net_with_keys_of_its_own(configs, monkeypatch, model, named):
+    monkeypatch.setitem(config.ROWS, "hand", config.ScribblesRow)
+    unet = {"in_channels": 4, "out_channels": 1, "widths": [8, 16]}
+    defaults = DEFAULTS | {"data": {"width": 64, "height": 32, "scenes": 10, "folds": 2}, "model": unet}
+    configs(defaults=defaults, rows={"row": {"title": "A"}})
+    row = load_row("hand", "row")
+    assert isinstance(row.model, config.UNet)
+    assert row.model.widths == [8, 16]
+    configs(defaults=defaults, rows={"row": {"title": "A", "model": model}})
+    with pytest.raises(ConfigError) as error:
+        load_row("hand", "row")
+    for word in ("configs/hand.yaml", "'row'", *named):
+        assert word in message(error)
+    assert "UNet" not in message(error)
+
+
+def test_other_reports_have_plain_u_nets_alone():
+    with pytest.raises(ConfigError, match=r"unknown key 'model\.encoder'"):
+        load_row("denoising", "report", "quick", {"model.encoder": "tu-resnet18"})
+
+
 def test_overrides_that_contradict_each_other():
     with pytest.raises(ConfigError, match=r"training"):
         load_row("denoising", "report", "quick", {"training": 3, "training.epochs": 3})
@@ -534,8 +705,131 @@ def test_what_may_be_chosen_exists():
     assert choices(config.Training, "optimizer") == set(training.OPTIMIZERS)
     assert choices(config.Training, "schedule") == set(training.SCHEDULES)
     assert choices(config.HintBaseline, "method") == set(baselines.FROM_HINT)
-    assert set(config.Loss.model_fields) == {*losses.LOSSES, "boundary_growth"}
+    assert set(config.Loss.model_fields) == {*losses.LOSSES, "boundary_growth", "positive_weight"}
+    assert choices(config.ScribbleBaseline, "method") == set(baselines.FROM_STROKES)
+    assert set(typing.get_args(typing.get_args(config.Scribbles.model_fields["clues"].annotation)[0])) == set(
+        scribbles.CLUES
+    )
 
 
 def test_what_may_be_monitored_is_what_is_measured():
     assert typing.get_args(config.Training.model_fields["monitor"].annotation) == ("loss", *BinaryMetrics.NAMES)
+
+
+# --- sweeps ---
+
+
+def test_the_sweep_of_the_issue():
+    sweep = load_sweep("scribbles", "ablation")
+    assert [len(labels) for labels in sweep.axes.values()] == [2, 3, 4, 3]
+    found = list(cells(sweep))
+    assert len(found) == 72
+    assert len({tuple(cell.labels.values()) for cell in found}) == 72
+    rows = [load_row("scribbles", sweep.row, "quick", cell.overrides) for cell in found]
+    chosen = [
+        (row.loss.iou, row.loss.dice, row.data.augment, row.loss.positive_weight, row.training.batch_size)
+        for row in rows
+    ]
+    assert set(chosen) == {
+        (iou, 1 - iou, augment, weight, batch)
+        for iou in (0, 1)
+        for augment in ("low", "medium", "high")
+        for weight in (1, 2, 3, 3.8)
+        for batch in (6, 8, 12)
+    }
+    assert len({yaml.safe_dump(row.recipe()) for row in rows}) == 72
+    for row in rows:  # all else is alike
+        assert (row.data.width, row.data.height, row.data.run_folds, row.training.epochs) == (128, 96, 1, 6)
+        assert row.loss.bce == 0.2
+        assert row.model == load_row("scribbles", "report").model
+
+
+@pytest.mark.parametrize("report", reports())
+def test_every_cell_of_every_sweep_is_valid_at_both_scales(report):
+    content = yaml.safe_load((config.shipped("configs") / f"{report}.yaml").read_text("utf-8"))
+    for name in content.get("sweeps", {}):
+        sweep = load_sweep(report, name)
+        for scale in SCALES:
+            assert all(load_row(report, sweep.row, scale, cell.overrides) for cell in cells(sweep))
+
+
+def test_a_sweep_s_last_axis_changes_fastest():
+    sweep = config.Sweep(
+        row="report",
+        changes={"training.epochs": 3, "loss.dice": 9},
+        axes={"loss": {"a": {"loss.dice": 1}, "b": {"loss.bce": 1}}, "rate": {"1": {"x": 1}, "2": {"x": 2, "y": 3}}},
+    )
+    found = list(cells(sweep))
+    assert [tuple(cell.labels.items()) for cell in found] == [
+        (("loss", loss), ("rate", rate)) for loss in "ab" for rate in "12"
+    ]
+    # What an axis says lies on what all cells have.
+    assert found[1].overrides == {"training.epochs": 3, "loss.dice": 1, "x": 2, "y": 3}
+    assert found[2].overrides == {"training.epochs": 3, "loss.dice": 9, "loss.bce": 1, "x": 1}
+
+
+AXES = {"rate": {"a": {"training.learning_rate": 0.1}}}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "named"),
+    [
+        ({"row": "row", "axis": AXES}, ["unknown key 'axis', did you mean 'axes'?; known: row, changes, axes"]),
+        ({"row": "row", "axes": AXES, "quick": {}}, ["unknown key 'quick'", "known: row, changes, axes"]),
+        ({"row": "row"}, ["axes: Field required"]),
+        ({"axes": AXES}, ["row: Field required"]),
+        ({"row": "row", "axes": {}}, ["axes: ", "at least 1 item"]),
+        ({"row": "row", "axes": {"rate": {}}}, ["axes.rate: ", "at least 1 item"]),
+        ({"row": "row", "axes": {"rate": {"a": 3}}}, ["axes.rate.a: ", "got 3"]),
+        ({"row": 3, "axes": AXES}, ["row: ", "got 3"]),
+        ("row", ["got 'row'"]),
+    ],
+)
+def test_mistakes_in_a_sweep(configs, sweep, named):
+    configs(defaults=DEFAULTS, rows={"row": {"title": "A"}}, sweeps={"mine": sweep})
+    with pytest.raises(ConfigError) as error:
+        load_sweep("hand", "mine")
+    for word in ("configs/hand.yaml, sweep 'mine'", *named):
+        assert word in message(error)
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "named"),
+    [
+        ({"ablation": {"row": "row", "axes": AXES}}, "no sweep 'ablatoin', did you mean 'ablation'?; it has ablation"),
+        ({"one": {}, "two": {}}, "no sweep 'ablatoin'; it has one, two"),
+        ({}, "no sweep 'ablatoin'; it has none"),
+        (None, "no sweep 'ablatoin'; it has none"),
+        (3, "sweeps: expected a mapping, got 3"),
+    ],
+)
+def test_unknown_sweeps(configs, sweeps, named):
+    configs(defaults=DEFAULTS, rows={"row": {"title": "A"}}, sweeps=sweeps)
+    with pytest.raises(ConfigError) as error:
+        load_sweep("hand", "ablatoin")
+    assert message(error) == f"configs/hand.yaml: {named}"
+
+
+def test_a_sweep_of_an_unknown_report_or_of_one_without_any():
+    with pytest.raises(ConfigError, match="no report 'scribles', did you mean 'scribbles'"):
+        load_sweep("scribles", "ablation")
+    with pytest.raises(ConfigError, match=r"configs/denoising\.yaml: no sweep 'ablation'; it has none"):
+        load_sweep("denoising", "ablation")
+
+
+@pytest.mark.parametrize(
+    ("report", "name", "changes", "expected", "got"),
+    [
+        ("denoising", "report", {"model.in_channels": 3}, 1, 3),
+        ("face_masks", "model-2", {"model.in_channels": 1}, 3, 1),
+        ("neural_segmentello", "tiny16-32_bce-dice", {"data.rgb": True}, 5, 3),
+        ("neural_segmentello", "rgb", {"data.likelihood": True}, 6, 5),
+        ("scribbles", "report", {"data.clues": ["likelihood", "geodesic"]}, 6, 4),
+    ],
+)
+def test_a_network_sees_as_many_channels_as_its_data_has(report, name, changes, expected, got):
+    with pytest.raises(ConfigError) as caught:
+        load_row(report, name, overrides=changes)
+    message = f"configs/{report}.yaml, row {name!r}: model.in_channels: the data has {expected} channels, got {got}"
+    assert str(caught.value) == message
+    load_row(report, name, overrides=changes | {"model.in_channels": expected})

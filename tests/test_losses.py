@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from segmentation_models_pytorch.losses import DiceLoss
+from segmentation_models_pytorch.losses import DiceLoss, JaccardLoss
 
 from seglib import losses
 from seglib.losses import (
@@ -16,6 +16,7 @@ from seglib.losses import (
     boundary_loss,
     dice_loss,
     distance_boundary_loss,
+    iou_loss,
     signed_distance,
     sobel_boundary_loss,
     weighted_sum,
@@ -36,11 +37,11 @@ def random_batch(shape, seed=0, spread=3.0):
     return logits, (torch.rand(shape, generator=generator) < 0.4).double()
 
 
-def bce_by_loop(logits, target):
+def bce_by_loop(logits, target, positive_weight=1):
     terms = []
     for x, t in zip(logits.flatten().tolist(), target.flatten().tolist()):
         p = 1 / (1 + exp(-x))
-        terms.append(-(t * log(p) + (1 - t) * log(1 - p)))
+        terms.append(-(positive_weight * t * log(p) + (1 - t) * log(1 - p)))
     return sum(terms) / len(terms)
 
 
@@ -53,6 +54,18 @@ def dice_by_loop(logits, target, smooth):
             overlap += p * t
             total += p + t
         losses.append(1 - (2 * overlap + smooth) / (total + smooth))
+    return sum(losses) / len(losses)
+
+
+def iou_by_loop(logits, target, smooth):
+    losses = []
+    for image, truth in zip(logits, target):
+        overlap = union = 0.0
+        for x, t in zip(image.flatten().tolist(), truth.flatten().tolist()):
+            p = 1 / (1 + exp(-x))
+            overlap += p * t
+            union += p + t - p * t
+        losses.append(1 - (overlap + smooth) / (union + smooth))
     return sum(losses) / len(losses)
 
 
@@ -83,12 +96,38 @@ def test_dice_by_hand(target, smooth, expected):
     assert dice_loss(torch.zeros(1, 1, 2, 3).double(), images(target), smooth).item() == pytest.approx(expected)
 
 
-def test_dice_is_averaged_over_images_not_pooled():
+@pytest.mark.parametrize(
+    ("target", "smooth", "expected"),
+    [
+        # Likewise: Σ(p + t − pt) = 3 + Σt / 2.
+        ([[1.0, 0, 1], [0, 0, 0]], 1, 1 - (1 + 1) / (4 + 1)),
+        ([[1.0, 0, 1], [0, 0, 0]], 4, 1 - (1 + 4) / (4 + 4)),
+        ([[0.0, 0, 0], [0, 0, 0]], 1, 1 - 1 / (3 + 1)),
+        ([[1.0, 1, 1], [1, 1, 1]], 1, 1 - (3 + 1) / (6 + 1)),
+        ([[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], 1, 1 - (1.5 + 1) / (4.5 + 1)),  # a soft target
+    ],
+)
+def test_iou_by_hand(target, smooth, expected):
+    assert iou_loss(torch.zeros(1, 1, 2, 3).double(), images(target), smooth).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("smooth", [0.1, 1, 10])
+def test_iou_of_the_mask_itself_is_nothing_and_of_the_rest_nearly_everything(smooth):
+    _, target = random_batch((2, 1, 7, 10))
+    logits = (2 * target - 1) * 200
+    assert iou_loss(logits, target, smooth).item() == pytest.approx(0, abs=1e-12)
+    assert iou_loss(-logits, target, smooth).item() == pytest.approx(1 - smooth / (70 + smooth))
+
+
+@pytest.mark.parametrize(
+    ("loss", "values", "pooled"),
+    [(dice_loss, (0.5, 0.75), 1 - (2 * 1 + 1) / (6 + 2 + 1)), (iou_loss, (0.6, 0.75), 1 - (1 + 1) / (7 + 1))],
+)
+def test_overlaps_are_averaged_over_images_not_pooled(loss, values, pooled):
     logits = torch.zeros(2, 1, 2, 3).double()
     target = images([[1, 0, 1], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]])
-    pooled = 1 - (2 * 1 + 1) / (6 + 2 + 1)
-    assert dice_loss(logits, target).item() == pytest.approx((0.5 + 0.75) / 2)
-    assert dice_loss(logits, target).item() != pytest.approx(pooled)
+    assert loss(logits, target).item() == pytest.approx(sum(values) / 2)
+    assert loss(logits, target).item() != pytest.approx(pooled)
 
 
 shapes = st.tuples(st.integers(1, 3), st.just(1), st.integers(1, 7), st.integers(1, 7))
@@ -96,10 +135,22 @@ shapes = st.tuples(st.integers(1, 3), st.just(1), st.integers(1, 7), st.integers
 
 @settings(max_examples=40, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 999), smooth=st.floats(0.1, 10))
-def test_both_equal_loops_written_from_the_formulas(shape, seed, smooth):
+def test_losses_of_regions_equal_loops_written_from_the_formulas(shape, seed, smooth):
     logits, target = random_batch(shape, seed)
     assert bce_loss(logits, target).item() == pytest.approx(bce_by_loop(logits, target), rel=1e-9)
     assert dice_loss(logits, target, smooth).item() == pytest.approx(dice_by_loop(logits, target, smooth), rel=1e-9)
+    assert iou_loss(logits, target, smooth).item() == pytest.approx(iou_by_loop(logits, target, smooth), rel=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=shapes, seed=st.integers(0, 999))
+def test_iou_and_dice_rank_predictions_alike(shape, seed):
+    """I = D / (2 − D), of each image; `smooth` is as good as 0."""
+    logits, target = random_batch((1, *shape[1:]), seed)
+    soft_dice, soft_iou = (1 - loss(logits, target, smooth=1e-12).item() for loss in (dice_loss, iou_loss))
+    if target.any():
+        assert soft_iou == pytest.approx(soft_dice / (2 - soft_dice), abs=1e-9)
+        assert soft_iou <= soft_dice + 1e-12
 
 
 def test_bce_equals_torch_on_probabilities():
@@ -116,7 +167,18 @@ def test_dice_equals_segmentation_models_pytorch():
     assert dice_loss(logits, target).item() == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("loss", [bce_loss, dice_loss])
+@pytest.mark.parametrize("smooth", [0.5, 1.0, 20.0])
+def test_iou_equals_segmentation_models_pytorch(smooth):
+    logits, target = random_batch((3, 1, 9, 14))
+    # Theirs pools the batch, so the two agree image by image; an empty image, which it counts as 0, is not among them.
+    peer = JaccardLoss(mode="binary", from_logits=True, smooth=smooth)
+    expected = [peer(x[None], t[None]).item() for x, t in zip(logits, target)]
+    for x, t, value in zip(logits, target, expected):
+        assert iou_loss(x[None], t[None], smooth).item() == pytest.approx(value, rel=1e-9)
+    assert iou_loss(logits, target, smooth).item() == pytest.approx(sum(expected) / 3, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [bce_loss, dice_loss, iou_loss])
 def test_empty_target_is_finite_and_pushes_every_probability_down(loss):
     logits = torch.full((2, 1, 3, 5), 2.0, requires_grad=True)
     value = loss(logits, torch.zeros(2, 1, 3, 5))
@@ -125,7 +187,7 @@ def test_empty_target_is_finite_and_pushes_every_probability_down(loss):
     assert (logits.grad > 0).all()
 
 
-@pytest.mark.parametrize("loss", [bce_loss, dice_loss])
+@pytest.mark.parametrize("loss", [bce_loss, dice_loss, iou_loss])
 @pytest.mark.parametrize("target", ["mixed", "empty", "full"])
 def test_gradients(loss, target):
     logits, mixed = random_batch((2, 1, 3, 4))
@@ -137,7 +199,11 @@ def test_gradients(loss, target):
 @pytest.mark.parametrize(
     # Half of 256 × 256 pixels are foreground, and every probability is ½.
     ("loss", "expected"),
-    [(bce_loss, log(2)), (dice_loss, 1 - (2**15 + 1) / (2**16 + 1))],
+    [
+        (bce_loss, log(2)),
+        (dice_loss, 1 - (2**15 + 1) / (2**16 + 1)),
+        (iou_loss, 1 - (2**14 + 1) / (3 * 2**14 + 1)),
+    ],
 )
 def test_half_precision_logits_under_autocast(loss, expected, dtype):
     target = torch.zeros(2, 1, 256, 256)
@@ -148,29 +214,32 @@ def test_half_precision_logits_under_autocast(loss, expected, dtype):
     assert value.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_dice_does_not_overflow_in_float16():
+@pytest.mark.parametrize(("loss", "parts"), [(dice_loss, 2), (iou_loss, 1)])
+def test_overlaps_do_not_overflow_in_float16(loss, parts):
     logits = torch.full((2, 1, 256, 256), 10.0, dtype=torch.float16, requires_grad=True)
     target = torch.ones_like(logits)
     assert torch.sigmoid(logits).sum((1, 2, 3)).isinf().all()  # what happens without care
     with torch.autocast("cpu", dtype=torch.float16):
-        value = dice_loss(logits, target)
+        value = loss(logits, target)
     value.backward()
     p = 1 / (1 + exp(-10))
-    assert value.item() == pytest.approx(1 - (2 * 2**16 * p + 1) / (2**16 * (p + 1) + 1), abs=1e-6)
+    total = {2: p + 1, 1: 1}[parts]  # of a pixel: p + t, and p + t − pt
+    assert value.item() == pytest.approx(1 - (parts * 2**16 * p + 1) / (2**16 * total + 1), abs=1e-6)
     assert torch.isfinite(logits.grad).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
 def test_targets_of_any_type(dtype):
     logits, target = random_batch((2, 1, 4, 7))
-    for loss in (bce_loss, dice_loss):
+    for loss in (bce_loss, dice_loss, iou_loss):
         assert loss(logits, target.to(dtype)).item() == pytest.approx(loss(logits, target).item())
 
 
 def test_weighted_sum_is_the_hand_weighted_sum():
     logits, target = random_batch((2, 1, 5, 8))
-    expected = 0.7 * bce_by_loop(logits, target) + 0.3 * dice_by_loop(logits, target, 1)
-    assert weighted_sum({"bce": 0.7, "dice": 0.3})(logits, target).item() == pytest.approx(expected)
+    bce, dice, iou = bce_by_loop(logits, target), dice_by_loop(logits, target, 1), iou_by_loop(logits, target, 1)
+    assert weighted_sum({"bce": 0.7, "dice": 0.3})(logits, target).item() == pytest.approx(0.7 * bce + 0.3 * dice)
+    assert weighted_sum({"iou": 1.0, "bce": 0.2})(logits, target).item() == pytest.approx(iou + 0.2 * bce)
 
 
 def test_a_loss_of_weight_zero_is_not_computed(monkeypatch):
@@ -189,19 +258,19 @@ def test_a_loss_of_weight_zero_is_not_computed(monkeypatch):
 )
 def test_weights_that_make_no_loss(weights):
     with pytest.raises(
-        ValueError, match=r"expected weights of at least 0.* among bce, dice, sobel_boundary, boundary; got"
+        ValueError, match=r"expected weights of at least 0.* among bce, dice, iou, sobel_boundary, boundary; got"
     ) as error:
         weighted_sum(weights)
     assert str(weights) in str(error.value)
 
 
-@pytest.mark.parametrize("loss", [bce_loss, dice_loss])
+@pytest.mark.parametrize("loss", [bce_loss, dice_loss, iou_loss])
 def test_shapes_that_differ(loss):
     with pytest.raises(ValueError, match=r"one shape, got \(2, 1, 3, 4\) and \(2, 3, 4\)"):
         loss(torch.zeros(2, 1, 3, 4), torch.zeros(2, 3, 4))
 
 
-@pytest.mark.parametrize("loss", [bce_loss, dice_loss])
+@pytest.mark.parametrize("loss", [bce_loss, dice_loss, iou_loss])
 @pytest.mark.parametrize(
     ("value", "came"), [(254, "0 to 254"), (-1, "-1 to 0"), (float("nan"), "nan"), (1.5, "0 to 1.5")]
 )
@@ -210,6 +279,76 @@ def test_targets_outside_zero_and_one(loss, value, came):
     target[1, 0, 2, 3] = value
     with pytest.raises(ValueError, match=rf"expected target values in \[0, 1\], or 255 .*, got .*{came}.*by 255"):
         loss(torch.zeros(2, 1, 3, 4), target)
+
+
+# --- how much the object's pixels count in cross-entropy ---
+
+
+@pytest.mark.parametrize("weight", [0.25, 1, 3, 3.8])
+@pytest.mark.parametrize("soft", [False, True])
+def test_weighted_bce_equals_torch_and_a_loop(weight, soft):
+    logits, target = random_batch((3, 1, 5, 8))
+    if soft:
+        target = torch.rand(target.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    value = bce_loss(logits, target, positive_weight=weight).item()
+    peer = F.binary_cross_entropy_with_logits(logits, target, pos_weight=torch.tensor(weight))
+    assert value == pytest.approx(peer.item(), rel=1e-6)
+    assert value == pytest.approx(bce_by_loop(logits, target, weight), rel=1e-9)
+
+
+def test_weighted_bce_by_hand():
+    """A mean over pixels, not over weights: twice log 4 at weight 3, and once."""
+    logits, target = images([[-LN3, LN3, -LN3]]), images([[1.0, 0, 0]])
+    assert bce_loss(logits, target, 3).item() == pytest.approx((3 * log(4) + log(4) + log(4 / 3)) / 3)
+    assert bce_loss(logits, target).item() == pytest.approx((log(4) + log(4) + log(4 / 3)) / 3)
+    empty = torch.zeros_like(target)  # nothing in it to weigh
+    assert bce_loss(logits, empty, 3).item() == bce_loss(logits, empty).item()
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=st.tuples(st.integers(1, 7), st.integers(1, 7)), seed=st.integers(0, 999), weight=st.floats(0.1, 9))
+def test_weighted_bce_is_that_of_the_pixels_that_are_left(shape, seed, weight):
+    logits, target = with_ignored((2, 1, *shape), seed)
+    left = target != 255
+    expected = bce_by_loop(logits[left], target[left], weight) if left.any() else 0
+    assert bce_loss(logits, target, weight).item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_gradients_of_weighted_bce():
+    logits, target = with_ignored((2, 1, 3, 4))
+    assert torch.autograd.gradcheck(lambda x: bce_loss(x, target, 3.0), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weighted_bce_of_half_precision_logits(dtype):
+    target = torch.zeros(2, 1, 256, 192)
+    target[..., :64] = 1  # a third
+    with torch.autocast("cpu", dtype=dtype):
+        value = bce_loss(torch.zeros(2, 1, 256, 192, dtype=dtype), target, 3.8)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(log(2) * (3.8 + 2) / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_positive_weight_changes_cross_entropy_alone(name):
+    logits, target = random_batch((2, 1, 5, 8))
+    plain, weighted = (weighted_sum({name: 0.7}, positive_weight=w)(logits, target).item() for w in (1.0, 3.0))
+    if name == "bce":
+        assert weighted == pytest.approx(0.7 * bce_by_loop(logits, target, 3))
+    else:
+        assert weighted == plain
+    assert weighted_sum({name: 0.7})(logits, target).item() == pytest.approx(plain)
+
+
+def test_a_sum_with_a_positive_weight():
+    logits, target = random_batch((2, 1, 5, 8))
+    loss = weighted_sum({"iou": 1.0, "bce": 0.2}, positive_weight=3)
+    expected = iou_by_loop(logits, target, 1) + 0.2 * bce_by_loop(logits, target, 3)
+    assert loss(logits, target).item() == pytest.approx(expected)
+    # Two losses with weights of their own do not see each other's.
+    other = weighted_sum({"bce": 1.0}, positive_weight=0.5)
+    assert other(logits, target).item() == pytest.approx(bce_by_loop(logits, target, 0.5))
+    assert loss(logits, target).item() == pytest.approx(expected)
 
 
 # --- pixels that are ignored ---
@@ -231,7 +370,7 @@ def with_ignored(shape, seed=0, share=0.2):
     return logits, target.masked_fill(torch.rand(shape, generator=torch.Generator().manual_seed(seed + 1)) < share, 255)
 
 
-@pytest.mark.parametrize("loss", [bce_loss, dice_loss, sobel_boundary_loss])
+@pytest.mark.parametrize("loss", [bce_loss, dice_loss, iou_loss, sobel_boundary_loss])
 def test_an_ignored_frame_changes_neither_value_nor_gradient(loss):
     logits, target = random_batch((2, 1, 5, 8))
     larger, padded, around = framed(logits, target)
@@ -245,12 +384,15 @@ def test_an_ignored_frame_changes_neither_value_nor_gradient(loss):
 
 @settings(max_examples=30, deadline=None)
 @given(shape=shapes, seed=st.integers(0, 999))
-def test_bce_and_dice_are_those_of_the_pixels_that_are_left(shape, seed):
-    """Neither asks where in an image a pixel lies."""
+def test_losses_of_regions_are_those_of_the_pixels_that_are_left(shape, seed):
+    """None asks where in an image a pixel lies."""
     logits, target = with_ignored((1, *shape[1:]), seed)
     left = target != 255
-    for by_loop in (bce_by_loop, lambda x, t: dice_by_loop(x[None], t[None], 1)):
-        loss = bce_loss if by_loop is bce_by_loop else dice_loss
+    for loss, by_loop in (
+        (bce_loss, bce_by_loop),
+        (dice_loss, lambda x, t: dice_by_loop(x[None], t[None], 1)),
+        (iou_loss, lambda x, t: iou_by_loop(x[None], t[None], 1)),
+    ):
         expected = by_loop(logits[left], target[left]) if left.any() else 0
         assert loss(logits, target).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 

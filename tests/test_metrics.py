@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist
 from skimage.metrics import hausdorff_distance
+from torchmetrics import JaccardIndex
 from torchmetrics.functional.segmentation import hausdorff_distance as peer_hausdorff
 
 from seglib.metrics import (
@@ -25,6 +26,7 @@ from seglib.metrics import (
     mask_metrics,
     mean_metrics,
     pixel_accuracy,
+    reliability,
 )
 
 METRICS = [iou, dice, pixel_accuracy]
@@ -43,6 +45,7 @@ def by_loop(prediction, target):
     return {
         "iou": 1.0 if empty else tp / (tp + fp + fn),
         "dice": 1.0 if empty else 2 * tp / (2 * tp + fp + fn),
+        "mean_iou": ((1.0 if empty else tp / (tp + fp + fn)) + (tn / (tn + fp + fn) if tn + fp + fn else 1.0)) / 2,
         "pixel_accuracy": (tp + tn) / (tp + fp + fn + tn),
     }
 
@@ -468,6 +471,7 @@ def expected_of(pairs):
     return {name: np.mean([image[name] for image in images]) for name in images[0]} | {
         "iou_pooled": pooled["iou"],
         "dice_pooled": pooled["dice"],
+        "mean_iou_pooled": pooled["mean_iou"],
         "bce": np.mean(bce),
         "images": len(pairs),
     }
@@ -484,6 +488,51 @@ def test_images_of_different_sizes_count_the_same():
     assert measure(*batches) == pytest.approx(expected_of(pairs), rel=1e-6)
 
 
+def test_mean_iou_equals_torchmetrics():
+    """Their mean over the two classes leaves out one that nobody sees; then the other is found whole, and so is it."""
+    sets = [random_batch(5, 6, 11), random_batch(4, 9, 4, seed=1)]
+    sets += [(torch.full((1, 1, 3, 5), value), torch.full((1, 1, 3, 5), float(value > 0))) for value in (2.0, -2.0)]
+    some = torch.Generator().manual_seed(2)
+    sets += [(x, t.masked_fill(torch.rand(t.shape, generator=some) < 0.3, 255)) for x, t in sets[:2]]
+
+    def jaccard():
+        return JaccardIndex(task="multiclass", num_classes=2, average="macro", ignore_index=255)
+
+    each, pooled = [], jaccard()
+    for logits, target in sets:
+        for prediction, truth in zip((logits >= 0).int(), target.int()):
+            each.append(jaccard()(prediction, truth).item())
+            pooled.update(prediction, truth)
+    found = measure(*sets)
+    assert found["images"] == len(each) == 20
+    assert found["mean_iou"] == pytest.approx(np.mean(each), rel=1e-6)
+    assert found["mean_iou_pooled"] == pytest.approx(pooled.compute().item(), rel=1e-6)
+
+
+def test_mean_iou_does_not_tell_object_from_background():
+    logits, target = random_batch(9, 5, 11)
+    found, inside_out = measure((logits, target)), measure((-logits, 1 - target))
+    for name in ("mean_iou", "mean_iou_pooled"):
+        assert inside_out[name] == pytest.approx(found[name])
+    # The mean of what each of the two is called alone.
+    assert found["mean_iou"] == pytest.approx((found["iou"] + inside_out["iou"]) / 2)
+    assert found["mean_iou_pooled"] == pytest.approx((found["iou_pooled"] + inside_out["iou_pooled"]) / 2)
+
+
+@pytest.mark.parametrize(("logit", "truth", "expected"), [(3.0, 1.0, 1), (-3.0, 0.0, 1), (3.0, 0.0, 0), (-3.0, 1.0, 0)])
+def test_mean_iou_of_empty_and_full_masks(logit, truth, expected):
+    found = measure((torch.full((2, 1, 3, 5), logit), torch.full((2, 1, 3, 5), truth)))
+    assert found["mean_iou"] == found["mean_iou_pooled"] == expected
+
+
+def test_nothing_but_background_gets_half_of_the_mean_iou():
+    """As many do for a small object: 1 − share for the background, and nothing for the object."""
+    target = torch.zeros(1, 1, 4, 10)
+    target[..., :2, :5] = 1
+    found = measure((torch.full((1, 1, 4, 10), -1.0), target))
+    assert found["mean_iou"] == found["mean_iou_pooled"] == pytest.approx((0 + 30 / 40) / 2)
+
+
 def test_averaged_and_pooled_by_hand():
     """One pixel found of one, and none of four: the mean of 1 and 0 beside one of five."""
     logits = torch.tensor([[[1.0, -1, -1], [-1, -1, -1]], [[-1.0, -1, -1], [-1, -1, -1]]])[:, None]
@@ -492,6 +541,8 @@ def test_averaged_and_pooled_by_hand():
     assert result["iou"] == result["dice"] == 1 / 2
     assert result["iou_pooled"] == pytest.approx(1 / 5)
     assert result["dice_pooled"] == pytest.approx(2 / 6)
+    assert result["mean_iou"] == pytest.approx((1 / 2 + (1 + 2 / 6) / 2) / 2)  # background: 5 of 5, and 2 of 6
+    assert result["mean_iou_pooled"] == pytest.approx((1 / 5 + 7 / 11) / 2)
     assert result["pixel_accuracy"] == pytest.approx((6 + 2) / 12)
     wrong, right = math.log1p(math.e), math.log1p(1 / math.e)
     assert result["bce"] == pytest.approx((8 * right + 4 * wrong) / 12)
@@ -603,3 +654,21 @@ def test_an_image_that_is_ignored_altogether_is_finite():
     assert BinaryMetrics.count(logits, target).tolist() == [[0, 0, 0, 0, 0]]
     found = measure((logits, target))
     assert found == {name: 1 for name in BinaryMetrics.NAMES} | {"bce": 0, "images": 1}
+
+
+def test_reliability_is_torchmetrics_calibration_error():
+    rng = np.random.default_rng(2)
+    probability, truth = rng.random((3, 20, 30)), rng.random((3, 20, 30)) < 0.4
+    for bins in (5, 10):
+        *_, error = reliability(probability, truth, bins)
+        theirs = peer.binary_calibration_error(
+            torch.from_numpy(probability), torch.from_numpy(truth).long(), bins, "l1"
+        )
+        assert error == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_bins_without_pixels_are_left_out_and_a_certain_pixel_is_in_the_last():
+    predicted, observed, error = reliability(np.array([0.05, 0.15, 1.0, 1.0]), np.array([0, 1, 1, 0]))
+    assert predicted == pytest.approx([0.05, 0.15, 1.0])
+    assert observed == pytest.approx([0, 1, 0.5])
+    assert error == pytest.approx((0.05 + 0.85 + 2 * 0.5) / 4)

@@ -395,6 +395,18 @@ def test_normalized_images_have_mean_0_and_standard_deviation_1():
     torch.testing.assert_close(y.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
 
 
+def test_channels_behind_those_that_were_measured_stay_as_they_are():
+    """Strokes, behind red, green and blue: −1, 0 and 1 are what they are."""
+    module, x = Normalize(5), torch.rand(2, 5, 6, 9)
+    mean, std = np.array([0.4, 0.1, 0.7]), np.array([0.2, 0.05, 0.0])
+    module.set(mean, std)
+    torch.testing.assert_close(module(x)[:, :3], normalizer(mean, std)(x[:, :3]))
+    assert torch.equal(module(x)[:, 3:], x[:, 3:])
+    assert module.mean.dtype == module.std.dtype == torch.float32
+    module.set(np.zeros(5), np.full(5, 2.0))  # all of them may be measured
+    assert torch.equal(module(x), x / 2)
+
+
 def test_a_constant_channel_stays_finite():
     images = np.full((2, 4, 6, 3), [0, 77, 255], np.uint8)
     y = normalizer(*channel_statistics(images))(torch.stack([to_tensor(image) for image in images]))

@@ -14,7 +14,7 @@ from seglib import weights
 from seglib.__main__ import main
 from seglib.config import load_row
 from seglib.experiment import make_model
-from seglib.prediction import predict_files, probability, read_hint, read_images
+from seglib.prediction import predict_files, probability, read_hint, read_images, read_rough_mask
 from seglib.refinement import refine, window
 from seglib.weights import WeightsError
 
@@ -133,8 +133,8 @@ def test_a_network_for_colour_sees_red_first(tmp_path):
     ((stem, found),) = read_images(tmp_path / "image.png", channels=3)
     assert stem == "image"
     assert np.array_equal(found, image)
-    row = load_row("denoising", "report", overrides={"model.widths": [4], "model.in_channels": 3})
-    path = save(network(row, bias=1.0), tmp_path / "model.safetensors")
+    row = load_row("face_masks", "model-2", overrides={"model.widths": [4]})
+    path = save(network(row), tmp_path / "model.safetensors")
     assert predict_files(row, [tmp_path / "image.png"], tmp_path / "masks", [path]) == []
     assert grey(tmp_path / "masks" / "image.png").shape == (5, 8)
 
@@ -409,7 +409,7 @@ def test_a_hint_is_foreground_above_127(tmp_path, kind, suffix):
     }[kind]
     path = tmp_path / f"hint.{suffix}"
     path.write_bytes(cv2.imencode(f".{suffix.lower()}", picture)[1])
-    found = read_hint(tmp_path, "hint")
+    found = read_hint(tmp_path, "hint", read_rough_mask)
     assert found.dtype == np.int8
     assert set(np.unique(found)) == {0, 1}
     if suffix != "jpg":
@@ -422,20 +422,27 @@ def test_any_name_may_have_a_hint(tmp_path, stem):
     cv2.imwrite(str(tmp_path / "a1.png"), np.zeros((4, 6), np.uint8))
     encoded = cv2.imencode(".png", np.full((4, 6), 255, np.uint8))[1]
     (tmp_path / f"{stem}.png").write_bytes(encoded)
-    assert read_hint(tmp_path, stem).all()
+    assert read_hint(tmp_path, stem, read_rough_mask).all()
 
 
 def test_a_stem_with_a_dot_is_another_stem(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.full((4, 6), 255, np.uint8))
     cv2.imwrite(str(tmp_path / "1.b.png"), np.zeros((4, 6), np.uint8))
-    assert not read_hint(tmp_path, "1.b").any()
-    assert read_hint(tmp_path, "1").all()
+    assert not read_hint(tmp_path, "1.b", read_rough_mask).any()
+    assert read_hint(tmp_path, "1", read_rough_mask).all()
 
 
 def test_another_stem_s_hint_is_no_hint(tmp_path):
     cv2.imwrite(str(tmp_path / "1.b.png"), np.zeros((4, 6), np.uint8))
     with pytest.raises(ValueError, match=r"no hint 1\.png"):
-        read_hint(tmp_path, "1")
+        read_hint(tmp_path, "1", read_rough_mask)
+
+
+def test_two_hints_for_one_photograph_are_one_too_many(tmp_path):
+    for name in ("1.png", "1.bmp"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 6), np.uint8))
+    with pytest.raises(ValueError, match=r"expected one hint in .*, got 1\.bmp, 1\.png"):
+        read_hint(tmp_path, "1", read_rough_mask)
 
 
 def test_the_arrays_of_an_npz_have_hints_of_their_names(echo_row, tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_cdt, distance_transform_edt, gaussian_filter, label
 
 from seglib import metrics
+from seglib.data import scribbles
 from seglib.data.coco import find_coco, largest, read_coco
 from seglib.data.strokes import (
     MIN_PIXELS,
@@ -16,8 +17,12 @@ from seglib.data.strokes import (
     brush_stroke,
     coarse_mask,
     correction,
+    long_strokes,
+    parts_of,
     random_corrections,
     random_path,
+    scribble,
+    shortened,
 )
 
 REAL = os.environ.get("SEGLIB_DATA")
@@ -380,3 +385,113 @@ def test_rough_masks_of_real_objects_are_as_rough_as_the_report_s():
     assert edges == pytest.approx(0.17, abs=0.03)
     # The distance takes longer: of every third.
     assert np.mean([metrics.hausdorff(*pair, boundary=False) for pair in found[::3]]) == pytest.approx(42.7, abs=5)
+
+
+# --- strokes that were broken off ---
+
+
+def hooks():
+    """A stroke bent back on itself, one of the background, and a dot."""
+    hint = np.zeros((20, 30), np.int8)
+    hint[3:5, 3:25] = hint[3:9, 23:25] = hint[7:9, 5:25] = 1  # two arms, two rows apart
+    hint[14:17, 4:20] = -1
+    hint[18, 27] = 1
+    return hint
+
+
+@given(share=st.floats(0, 1), seed=SEEDS)
+@settings(max_examples=60)
+def test_of_each_stroke_a_connected_share_remains(share, seed):
+    hint = hooks()
+    kept = shortened(hint, share, np.random.default_rng(seed))
+    assert kept.dtype == np.int8
+    assert ((kept == hint) | (kept == 0)).all()
+    for sign in (-1, 1):
+        strokes, count = label(hint == sign, EIGHT)
+        for number in range(1, count + 1):
+            stroke = strokes == number
+            remains = stroke & (kept != 0)
+            assert remains.sum() == max(1, round(share * stroke.sum()))
+            assert label(remains, EIGHT)[1] == 1  # along the stroke, not across the gap between its arms
+
+
+def test_a_whole_stroke_stays_and_its_part_depends_on_the_seed():
+    hint = hooks()
+    assert np.array_equal(shortened(hint, 1, np.random.default_rng(0)), hint)
+    parts = [shortened(hint, 0.3, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert np.array_equal(parts[0], parts[1])
+    assert not np.array_equal(parts[0], parts[2])
+    assert not shortened(np.zeros((4, 5), np.int8), 0.5, np.random.default_rng(0)).any()
+
+
+# --- strokes like the challenge's own ---
+
+
+def two_that_touch():
+    left, right = np.zeros((2, 120, 160), bool)
+    left[30:100, 30:80] = True
+    right[30:100, 80:120] = True
+    return [left, right]
+
+
+@given(seed=SEEDS)
+@settings(max_examples=25)
+def test_each_object_and_the_background_get_a_stroke_that_stays_inside(seed):
+    objects = two_that_touch()
+    hint = long_strokes(objects, np.random.default_rng(seed), 0.3)
+    for one in objects:
+        assert label((hint > 0) & one, EIGHT)[1] == 1
+    assert not ((hint > 0) & ~np.logical_or.reduce(objects)).any()
+    background = hint < 0
+    assert label(background, EIGHT)[1] == 1
+    assert not (background & np.logical_or.reduce(objects)).any()
+    ys, xs = np.nonzero(background)
+    assert min(ys.min(), xs.min(), 119 - ys.max(), 159 - xs.max()) >= 5  # the background is at most 40 wide
+    assert np.array_equal(hint, long_strokes(objects, np.random.default_rng(seed), 0.3))
+
+
+def test_a_ring_s_hole_is_background_with_a_stroke_of_its_own():
+    y, x = np.mgrid[:240, :320]
+    distance = np.hypot(y - 120, x - 160)
+    hint = long_strokes([(distance < 100) & (distance > 60)], np.random.default_rng(0), 0.5)
+    assert (hint[distance <= 60] < 0).any()
+    assert (hint[distance >= 100] < 0).any()
+
+
+def test_what_is_small_gets_a_stroke_only_where_nothing_is_larger():
+    small, large = np.zeros((2, 100, 140), bool)
+    small[10:14, 10:14] = True
+    large[30:90, 40:100] = True
+    assert not (long_strokes([small, large], np.random.default_rng(0), 0.5)[small] > 0).any()
+    assert (long_strokes([small], np.random.default_rng(0), 0.5)[small] > 0).any()
+    nothing = long_strokes([np.zeros((50, 60), bool)], np.random.default_rng(0), 0.1)
+    assert (nothing <= 0).all()
+    assert (nothing < 0).any()
+
+
+@pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")
+def test_long_strokes_lie_where_the_challenge_s_do():
+    """Mean distances in pixels: stroke to edge of the picture, stroke to object, and background to its stroke."""
+    data = scribbles.read_challenge(REAL).take(range(0, 228, 3))
+
+    def places(hint, mask):
+        background = hint < 0
+        ys, xs = np.nonzero(background)
+        edge = min(ys.min(), xs.min(), 374 - ys.max(), 499 - xs.max())
+        to_object = distance_transform_edt(~mask)[background].min()
+        return edge, to_object, distance_transform_edt(~background)[~mask].mean()
+
+    rng, scale = np.random.default_rng(0), 500 / 640
+    found = {"real": data.scribbles}
+    found["long"] = [long_strokes(parts_of(mask), rng, scale) for mask in data.masks]
+    found["report"] = [scribble(mask, rng, scale) for mask in data.masks]
+    mean = {
+        name: np.mean([places(*pair) for pair in zip(hints, data.masks) if (pair[0] < 0).any()], 0)
+        for name, hints in found.items()
+    }
+    assert mean["long"] == pytest.approx(mean["real"], abs=8)
+    assert (abs(mean["report"] - mean["real"]) > abs(mean["long"] - mean["real"])).sum() >= 2
+    assert mean["report"][2] > mean["real"][2] + 25
+    # Dabs of paint: as many pixels as people leave, a tenth more or less.
+    count = {name: np.mean([np.count_nonzero(hint) for hint in hints]) for name, hints in found.items()}
+    assert count["long"] == pytest.approx(count["real"], rel=0.12)

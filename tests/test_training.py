@@ -1,4 +1,6 @@
+import copy
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import Dataset
 
+from seglib import training
 from seglib.data.common import SegmentationDataset
 from seglib.losses import bce_loss, dice_loss, weighted_sum
 from seglib.metrics import BinaryMetrics
@@ -128,8 +131,59 @@ def test_schedules():
     assert len(set(train(tiny_unet(), data, epochs=3).column("learning_rate"))) == 1
 
 
+@pytest.fixture
+def rates(monkeypatch):
+    """The learning rate of every step with the cosine schedule, and at last the one that is left."""
+
+    class Rates(list):
+        left = None
+
+    found, cosine = Rates(), training.SCHEDULES["cosine"]
+
+    def watched(optimizer, *arguments):
+        optimizer.register_step_pre_hook(lambda *_: found.append([group["lr"] for group in optimizer.param_groups]))
+        found.left = lambda: optimizer.param_groups[0]["lr"]
+        return cosine(optimizer, *arguments)
+
+    monkeypatch.setitem(training.SCHEDULES, "cosine", watched)
+    return found
+
+
+@pytest.mark.parametrize(("optimizer", "epochs", "batch_size"), [("adam", 4, 4), ("adamw", 3, 5)])
+def test_cosine_falls_step_by_step_along_half_a_wave(rates, optimizer, epochs, batch_size):
+    options = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "learning_rate": 0.005}
+    history = train(nn.Conv2d(1, 1, 1), schedule="cosine", **options)
+    steps = math.ceil(12 / batch_size)  # of an epoch, a smaller batch the last
+    n = epochs * steps
+    expected = [1e-7 + (0.005 - 1e-7) * (1 + math.cos(math.pi * k / n)) / 2 for k in range(n + 1)]
+    assert [rate for (rate,) in rates] == pytest.approx(expected[:-1], rel=1e-9)
+    assert rates.left() == pytest.approx(1e-7, rel=1e-6)
+    assert history.column("learning_rate") == pytest.approx(expected[:-1:steps], rel=1e-9)  # as an epoch begins
+
+
+def test_a_cosine_that_is_cut_short_by_patience_is_that_of_all_epochs(rates):
+    model = nn.Conv2d(1, 1, 1)
+    history = train(model, epochs=40, batch_size=6, learning_rate=1e-6, patience=3, schedule="cosine")
+    assert len(history) < 40  # such a rate changes next to nothing
+    n = 40 * 2
+    expected = [1e-7 + 9e-7 * (1 + math.cos(math.pi * k / n)) / 2 for k in range(len(rates))]
+    assert [rate for (rate,) in rates] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_run_with_a_cosine_is_taken_up_bit_for_bit(tmp_path):
+    whole, first, second = (tiny_unet(dropout=0.3) for _ in range(3))
+    options = {"epochs": 4, "schedule": "cosine", "optimizer": "adamw", "weight_decay": 1e-4}
+    unbroken = train(whole, **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(first, folder=tmp_path, on_epoch=stop_after(2), **options)
+    history = train(second, folder=tmp_path, **options)
+    assert same(whole.state_dict(), second.state_dict())
+    for one, other in zip(unbroken, history, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
 def test_unknown_options_are_named():
-    with pytest.raises(ValueError, match="schedule: expected one of constant, plateau, one-cycle; got 'cosin'"):
+    with pytest.raises(ValueError, match="schedule: expected one of constant, plateau, one-cycle, cosine; got 'cosin'"):
         train(tiny_unet(), schedule="cosin")
     with pytest.raises(ValueError, match="optimizer: expected one of adam, adamw, muon"):
         train(tiny_unet(), optimizer="sgdm")
@@ -412,6 +466,43 @@ def test_a_growing_boundary_loss_grows_on_after_a_break(tmp_path):
     assert same(whole.state_dict(), second.state_dict())
     train(constant, loss=weighted_sum(weights), epochs=4)
     assert not same(whole.state_dict(), constant.state_dict())
+
+
+# --- a running average of the weights ---
+
+
+@pytest.mark.parametrize("keep", [0.05, 0.6, 0.999])
+def test_the_running_average_is_the_one_worked_out_by_hand(keep):
+    model, seen = tiny_unet(), []
+
+    def remember(network, _):
+        if network.training:
+            seen.append(copy.deepcopy(network.state_dict()))
+
+    model.register_forward_pre_hook(remember)
+    history = train(
+        model, pairs(20), epochs=1, average=keep, on_epoch=lambda _: seen.append(copy.deepcopy(model.state_dict()))
+    )
+    after = seen[1:]  # each of the five steps
+    assert len(after) == 5
+    for name, kept in model.state_dict().items():
+        if kept.is_floating_point():
+            average = after[0][name]
+            for count, current in enumerate(after[1:], 1):
+                share = max(1 - keep, 9 / (10 + count))
+                average = share * current[name] + (1 - share) * average
+            torch.testing.assert_close(kept, average)
+    found = evaluate(model, pairs(20))
+    assert history[0]["val_bce"] == pytest.approx(found["bce"], rel=1e-4)  # it is what was validated
+
+
+def test_a_running_average_goes_on_after_a_break(tmp_path):
+    whole, first, second = (tiny_unet(dropout=0.3) for _ in range(3))
+    train(whole, epochs=4, average=0.9)
+    with pytest.raises(KeyboardInterrupt):
+        train(first, epochs=4, average=0.9, folder=tmp_path, on_epoch=stop_after(2))
+    train(second, epochs=4, average=0.9, folder=tmp_path)
+    assert same(whole.state_dict(), second.state_dict())
 
 
 def test_probabilities_are_float32_also_within_autocast():

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import albumentations as A
@@ -20,12 +21,18 @@ from torch import Tensor
 from ..files import write_grey
 from . import scenes
 from .clues import colour_likelihood, geodesic_distance
-from .coco import Object
+from .coco import Object, find_coco, read_coco
 from .common import DataError, EpochDataset
-from .strokes import scribble
+from .strokes import long_strokes, parts_of, scribble
 
 CHALLENGE = Path("scribbles")
 SIZE = (375, 500)  # height and width of the challenge's photographs
+# COCO's names of Pascal VOC's twenty classes.
+VOC_CATEGORIES = (
+    *("person", "bird", "cat", "cow", "dog", "horse", "sheep"),
+    *("airplane", "bicycle", "boat", "bus", "car", "motorcycle", "train"),
+    *("bottle", "chair", "dining table", "potted plant", "couch", "tv"),
+)
 CLUES = ("likelihood", "geodesic")
 LEVELS = ("none", "low", "medium", "high")  # of augmentation
 GEODESIC_LONGEST = 128  # pixels of the longest side that geodesic distances are found at: they change slowly
@@ -54,6 +61,9 @@ class Scribbled:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __add__(self, other: Scribbled) -> Scribbled:
+        return Scribbled(*(one + two for one, two in zip(vars(self).values(), vars(other).values())))
 
     def take(self, indices: Sequence[int]) -> Scribbled:
         return Scribbled(*([column[i] for i in indices] if column else [] for column in vars(self).values()))
@@ -135,6 +145,42 @@ def generated(count: int, seed: int) -> Scribbled:
         found.scribbles.append(scribble(mask, rng, SIZE[1] / 640))
         found.masks.append(mask)
         found.names.append(f"scene-{seed}-{number:04d}")
+    return found
+
+
+def from_coco(folder: str | Path, seed: int, apart: bool = False) -> Scribbled:
+    """COCO's photographs as the challenge has its own: objects of Pascal VOC's categories, with strokes like its own
+    (`seglib.data.strokes.long_strokes`).
+
+    What covers less than a hundredth of its photograph is left out; crowds, which have no outline, count as background.
+    Errors as for `seglib.data.coco.read_coco`.
+
+    Args:
+        folder: of real data, with COCO in it.
+        seed: of the strokes.
+        apart: each category in a photograph is a task of its own, all that COCO has: other strokes on the same
+            photograph mean another mask.
+    """
+
+    def task(entry: Object) -> tuple[int, str]:
+        return entry.image_id, entry.category if apart else ""
+
+    found, shared = Scribbled([], [], [], []), (None, None)  # tasks of one photograph share its pixels
+    for source in find_coco(folder):
+        wanted = [entry for entry in read_coco(*source) if apart or entry.category in VOC_CATEGORIES]
+        for (image_id, category), group in groupby(sorted(wanted, key=task), key=task):
+            entries = list(group)
+            masks = [entry.mask() for entry in entries]
+            mask = np.logical_or.reduce(masks)
+            if mask.mean() < 0.01:
+                continue
+            rng = np.random.default_rng([seed, image_id, *category.encode()])
+            if shared[0] != image_id:
+                shared = image_id, entries[0].image()
+            found.images.append(shared[1])
+            found.scribbles.append(long_strokes(masks, rng, max(mask.shape) / 640))
+            found.masks.append(mask)
+            found.names.append(entries[0].path.stem + (f"-{category}" if apart else ""))
     return found
 
 
@@ -311,6 +357,7 @@ class ScribbleDataset(EpochDataset):
         size: height and width that the network sees.
         clues: further channels, see `network_input`.
         synthetic: how likely an item's strokes are generated ones, anew in every epoch, in place of its own.
+        long: those are `seglib.data.strokes.long_strokes`, not the report's.
         augment, seed: as for `EpochDataset`; see `augmentation`.
 
     Items: input float32 (4 + clues, H, W), see `network_input`, and mask float32 (1, H, W) of 0 and 1.
@@ -323,13 +370,14 @@ class ScribbleDataset(EpochDataset):
         *,
         clues: Sequence[str] = (),
         synthetic: float = 0.0,
+        long: bool = False,
         augment: A.Compose | None = None,
         seed: int = 0,
     ):
         super().__init__(augment, seed)
         if not data.masks or len(data.masks) != len(data):
             raise ValueError(f"expected a mask for each of {len(data)} photographs, got {len(data.masks)}")
-        self.data, self.clues, self.synthetic, self.names = data, clues, synthetic, data.names
+        self.data, self.clues, self.synthetic, self.long, self.names = data, clues, synthetic, long, data.names
         self.images = [resized(image, size) for image in data.images]
         self.scribbles = [resized_labels(strokes, size) for strokes in data.scribbles]
         self.masks = [resized_labels(mask.astype(np.uint8), size) for mask in data.masks]
@@ -344,7 +392,11 @@ class ScribbleDataset(EpochDataset):
         mask, strokes = labels % 2, SIGNS[labels // 2]
         rng = np.random.default_rng([self.seed, self.epoch, index])
         if rng.random() < self.synthetic:
-            strokes = scribble(mask > 0, rng, mask.shape[1] / 640)
+            inside, scale = mask > 0, mask.shape[1] / 640
+            # A crop may show nothing of the object.
+            strokes = (
+                long_strokes(parts_of(mask) or [inside], rng, scale) if self.long else scribble(inside, rng, scale)
+            )
         return network_input(image, strokes, self.clues), torch.from_numpy(mask.astype(np.float32))[None]
 
 

@@ -86,6 +86,23 @@ class SqueezeExcitation(nn.Module):
         return x * self.excite(x)
 
 
+class ConcurrentSqueezeExcitation(nn.Module):
+    """scSE: each channel is scaled by a weight and each place by another, and the two results are added.
+
+    SE(x) + x · σ(w · x), with `SqueezeExcitation` for the channels and a 1×1 convolution w: C → 1 for the places (Roy
+    et al. 2018, arXiv 1803.02579; they take the larger of the two, segmentation_models_pytorch their sum).
+    (N, C, H, W) → the same.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        self.channels = SqueezeExcitation(channels, reduction)
+        self.places = nn.Sequential(nn.Conv2d(channels, 1, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.channels(x) + x * self.places(x)
+
+
 class AttentionGate(nn.Module):
     """Additive attention gate: α·x with α = σ(ψ(ReLU(W_x x + W_g g))) (Oktay et al. 2018, arXiv 1804.03999, eq. 1–2).
 
@@ -152,10 +169,11 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.ones(channels))
 
     def set(self, mean: ArrayLike, std: ArrayLike) -> None:
-        """Takes mean and standard deviation of each channel (C,); one that is constant is only centred."""
-        std = torch.as_tensor(std)
-        self.mean.copy_(torch.as_tensor(mean))
-        self.std.copy_(torch.where(std < 1e-3, 1, std))
+        """Takes mean and standard deviation of the first channels; a channel that is constant is only centred, and
+        further channels stay as they are."""
+        mean, std = torch.as_tensor(mean), torch.as_tensor(std)
+        self.mean[: len(mean)] = mean
+        self.std[: len(std)] = torch.where(std < 1e-3, 1, std)
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean[:, None, None]) / self.std[:, None, None]

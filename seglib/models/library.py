@@ -1,0 +1,47 @@
+"""U-Nets whose encoders come from a library: segmentation_models_pytorch, with timm's networks where it offers them."""
+
+from __future__ import annotations
+
+import segmentation_models_pytorch as smp
+from torch import Tensor, nn
+
+
+class EncoderUNet(nn.Module):
+    """segmentation_models_pytorch's U-Net on an image classifier, from fresh weights.
+
+    Args:
+        encoder: the library's name of it: "efficientnet-b2", or after "tu-" a name of timm's.
+        in_channels: channels of the input.
+        attention: "scse", concurrent spatial and channel squeeze-and-excitation (Roy et al. 2018, arXiv 1803.02579)
+            before and after the convolutions of each decoder block, or None.
+        dropout: probability of dropping a whole channel after each decoder block. The EfficientNets have a dropout of
+            their own, which drops whole blocks with a probability that rises to 0.2.
+
+    Shapes: (N, in_channels, H, W) float → logits (N, 1, H, W), for any H and W ≥ 1: the image is padded on the right
+    and at the bottom, by repeating its edge, to a multiple of 32, and the logits are cropped.
+    """
+
+    def __init__(self, encoder: str, in_channels: int, *, attention: str | None = None, dropout: float = 0.0):
+        super().__init__()
+        self.in_channels = in_channels
+        self.network = smp.Unet(
+            encoder, encoder_weights=None, in_channels=in_channels, decoder_attention_type=attention
+        )
+        # What the library builds and never runs gets no gradient, and processes that wait for one would wait for ever.
+        unused = [self.network.decoder.blocks[-1].attention1]  # there is no skip to attend to
+        unused += [getattr(self.network.encoder, name, None) for name in ("_conv_head", "_bn1")]
+        for module in filter(None, unused):
+            module.requires_grad_(False)
+        # The library's EfficientNet forgets a hundredth a step, as in long trainings. After a few hundred steps its
+        # statistics would still be those of the start, and the network would fail in use though not in training.
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.1  # PyTorch's default
+        if dropout:
+            for block in self.network.decoder.blocks:
+                block.attention2 = nn.Sequential(block.attention2, nn.Dropout2d(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        padded = nn.functional.pad(x, (0, -width % 32, 0, -height % 32), mode="replicate")
+        return self.network(padded)[..., :height, :width]
