@@ -23,23 +23,22 @@ def main(arguments: list[str] | None = None) -> int:
     rows.add_argument("report", nargs="?", help="one report only")
     rows.add_argument("--json", action="store_true", help="as JSON")
 
-    run = commands.add_parser("run", help="train and measure a row, and write its result file")
-    run.add_argument("report")
+    measuring = argparse.ArgumentParser(add_help=False)  # what `run` and `sweep` have in common
+    measuring.add_argument("report")
+    measuring.add_argument("--scale", choices=SCALES, default="quick")
+    measuring.add_argument("--data", help="folder with the real data")
+    measuring.add_argument("--seed", type=int, default=0)
+    measuring.add_argument("--out", help="folder of the result files (default: results)")
+
+    run = commands.add_parser("run", parents=[measuring], help="train and measure a row, and write its result file")
     run.add_argument("row")
-    run.add_argument("--scale", choices=SCALES, default="quick")
-    run.add_argument("--data", help="folder with the real data")
-    run.add_argument("--seed", type=int, default=0)
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the row")
-    run.add_argument("--out", help="folder of the result files (default: results)")
     run.add_argument("--fresh", action="store_true", help="start again, even where a checkpoint could be taken up")
 
-    sweep = commands.add_parser("sweep", help="run every combination of a sweep that has no result yet")
-    sweep.add_argument("report")
+    sweep = commands.add_parser(
+        "sweep", parents=[measuring], help="run every combination of a sweep that has no result yet"
+    )
     sweep.add_argument("sweep")
-    sweep.add_argument("--scale", choices=SCALES, default="quick")
-    sweep.add_argument("--data", help="folder with the real data")
-    sweep.add_argument("--seed", type=int, default=0)
-    sweep.add_argument("--out", help="folder of the result files (default: results)")
     sweep.add_argument("--backend", default="joblib", help="joblib: this machine; ray: the cluster of RAY_ADDRESS")
     sweep.add_argument("--jobs", type=int, default=1, help="combinations at once, with joblib")
     sweep.add_argument("--gpus", type=float, default=0, help="GPUs for each, with ray; such as 0.5 to share one")

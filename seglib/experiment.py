@@ -255,11 +255,12 @@ def make_model(row: Row) -> nn.Module:
         from .models import library  # timm takes seconds to import, and only these rows need it
 
         network = library.EncoderUNet(**arguments)
-        return nn.Sequential(Normalize(row.model.in_channels), network) if normalize else network
-    init = arguments.pop("init")
-    network = UNet(arguments.pop("in_channels"), arguments.pop("out_channels"), arguments.pop("widths"), **arguments)
-    if init == "kaiming":
-        initialize_kaiming(network)
+    else:
+        init = arguments.pop("init")
+        shape = [arguments.pop(name) for name in ("in_channels", "out_channels", "widths")]
+        network = UNet(*shape, **arguments)
+        if init == "kaiming":
+            initialize_kaiming(network)
     return nn.Sequential(Normalize(row.model.in_channels), network) if normalize else network
 
 
