@@ -489,8 +489,6 @@ for name in (
     "boundary",
     "average",
     "views",
-    "coco",
-    "coco-categories",
     "self-training",
     "pretrained",
 ):
