@@ -308,6 +308,9 @@ class HintBaseline(Strict):
     method: Literal["hint", "grabcut", "random-walker"]
 
 
+NAMING = dict.fromkeys(("report", "name", "title", "reported", "best"), True)  # what a row is called, not what it is
+
+
 class Row(Strict):
     """One configuration that a report's tables name: a network and how it is trained, or a classical baseline.
 
@@ -342,7 +345,11 @@ class Row(Strict):
 
     def recipe(self) -> dict[str, Any]:
         """What determines the result, as plain values: all but names, titles and reported numbers."""
-        return self.model_dump(mode="json", exclude={"report", "name", "title", "reported", "best"})
+        return self.model_dump(mode="json", exclude=NAMING)
+
+    def training_recipe(self) -> dict[str, Any]:
+        """What determines the trained network: `recipe` without how it is used then."""
+        return self.model_dump(mode="json", exclude=NAMING | {"data": {"used_at", "mirrored"}})
 
 
 class DenoisingRow(Row):

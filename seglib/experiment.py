@@ -382,7 +382,7 @@ def run(
             metrics, chosen = run_baseline(row, fold)
         else:
             where = fold_folder(outcome, i)
-            settings = row.recipe() | {"seed": seed}
+            settings = row.training_recipe() | {"seed": seed}
             if len(folds) > 1:
                 settings |= {"fold": i, "validation": fold.validation.names}
             model, history = train(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle, pairwise
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -220,6 +221,25 @@ def size_histograms(sizes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figur
     for axis in axes[-1]:
         axis.set_xlabel("pixels")
     return figure
+
+
+def strokes(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
+    """A photograph with strokes drawn on it: the object's white, the background's red, rimmed.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        hint: (H, W) of −1, 0 and 1.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    picture = image.copy()
+    width = max(1, round(max(hint.shape) / 200))
+    for sign in (-1, 1):
+        rim = cv2.dilate((hint == sign).astype(np.uint8), np.ones((2 * width + 1,) * 2, np.uint8)) > 0
+        picture[rim] = 255 if sign < 0 else 0
+    picture[hint < 0], picture[hint > 0] = [int(RED[i : i + 2], 16) for i in (1, 3, 5)], 255
+    return picture
 
 
 def outlines(

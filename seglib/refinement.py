@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 
 import albumentations as A
 import cv2
@@ -114,16 +113,18 @@ def fill_in(models: Sequence[nn.Module], image: np.ndarray, strokes: np.ndarray,
     """
     if strokes.shape != image.shape[:2]:
         raise ValueError(f"expected strokes of the image's size {image.shape[:2]}, got {strokes.shape}")
-    views = list(product(config.used_at, (False, True) if config.mirrored else (False,)))
+    sides = (False, True) if config.mirrored else (False,)
     total = np.zeros(strokes.shape, np.float32)
-    for scale, mirrored in views:
+    for scale in config.used_at:
         size = (round(config.height * scale), round(config.width * scale))
         seen, drawn = scribbles.resized(image, size), scribbles.resized_labels(strokes, size)
         batch = scribbles.network_input(seen, drawn, config.clues)[None]
-        found = torch.stack([predict(model, batch.flip(-1) if mirrored else batch)[0, 0] for model in models]).mean(0)
-        found = found.flip(-1) if mirrored else found
-        total += cv2.resize(found.numpy(), strokes.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return total / len(views)
+        for mirrored in sides:
+            view = batch.flip(-1) if mirrored else batch
+            found = torch.stack([predict(model, view)[0, 0] for model in models]).mean(0)
+            found = found.flip(-1) if mirrored else found
+            total += cv2.resize(found.numpy(), strokes.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return total / (len(config.used_at) * len(sides))
 
 
 class BrushDataset(EpochDataset):

@@ -833,3 +833,13 @@ def test_a_network_sees_as_many_channels_as_its_data_has(report, name, changes, 
     message = f"configs/{report}.yaml, row {name!r}: model.in_channels: the data has {expected} channels, got {got}"
     assert str(caught.value) == message
     load_row(report, name, overrides=changes | {"model.in_channels": expected})
+
+
+def test_how_a_network_is_used_is_no_part_of_how_it_is_trained():
+    plain = load_row("scribbles", "clues")
+    used = load_row("scribbles", "clues", overrides={"data.used_at": [1.0, 2.0], "data.mirrored": True})
+    smaller = load_row("scribbles", "clues", overrides={"data.width": 96})
+    assert plain.recipe() != used.recipe()
+    assert plain.training_recipe() == used.training_recipe()
+    assert plain.training_recipe() != smaller.training_recipe()
+    assert plain.training_recipe().keys() == plain.recipe().keys()

@@ -127,3 +127,16 @@ def test_a_network_is_drawn_from_what_happens_in_it(row, said):
     assert texts.count("× α") == (len(widths) - 1 if "× α" in said else 0)
     assert len(drawn.axes[0].patches) >= 2 * len(widths)
     assert not model.encoder[0]._forward_hooks
+
+
+def test_strokes_are_drawn_with_a_rim_that_tells_them_from_any_picture():
+    image = np.full((40, 60, 3), 90, np.uint8)
+    hint = np.zeros((40, 60), np.int8)
+    hint[10, 10:30], hint[30, 20:50] = 1, -1
+    drawn = figures.strokes(image, hint)
+    assert (drawn[hint > 0] == 255).all()
+    assert (drawn[hint < 0] == [213, 94, 0]).all()
+    assert (drawn[9, 10:30] == 0).all()
+    assert (drawn[31, 20:50] == 255).all()
+    assert (drawn[:5] == 90).all()
+    assert (image == 90).all()
