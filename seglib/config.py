@@ -348,8 +348,8 @@ class Row(Strict):
         return self.model_dump(mode="json", exclude=NAMING)
 
     def training_recipe(self) -> dict[str, Any]:
-        """What determines the trained network: `recipe` without how it is used then."""
-        return self.model_dump(mode="json", exclude=NAMING | {"data": {"used_at", "mirrored"}})
+        """What determines a fold's trained network: `recipe` without how it is used then, and how many folds are."""
+        return self.model_dump(mode="json", exclude=NAMING | {"data": {"used_at", "mirrored", "run_folds"}})
 
 
 class DenoisingRow(Row):
