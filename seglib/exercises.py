@@ -228,6 +228,83 @@ def distance_map(solution: Callable) -> None:
     assert not np.asarray(solution(np.zeros((4, 6), bool)), float).any(), "Without an object φ is 0 everywhere."
 
 
+def encode(solution: Callable) -> None:
+    """0, 1 and 255 of a scribble's file as −1, 1 and 0."""
+    picture = np.array([[0, 1, 255], [255, 1, 0]], np.uint8)
+    wanted = np.array([[-1, 1, 0], [0, 1, -1]])
+    answer = np.asarray(solution(picture))
+    assert answer.shape == wanted.shape, f"Expected shape {wanted.shape}, yours is {answer.shape}."
+    assert not np.issubdtype(answer.dtype, np.unsignedinteger), (
+        f"Your numbers are {answer.dtype}, which has no −1: it wraps around."
+    )
+    assert (answer == wanted).all(), f"0, 1 and 255 should become −1, 1 and 0, yours became {answer[0].tolist()}."
+    assert (picture == [[0, 1, 255], [255, 1, 0]]).all(), "Your function changes the picture that it is given."
+    for number in (2, 254, 128):
+        said = None
+        try:
+            solution(np.array([[0, 1], [255, number]], np.uint8))
+        except ValueError as error:
+            said = str(error)
+        assert said is not None, f"A {number} in the file is a mistake, and yours lets it pass."
+        assert str(number) in said, f"The error for a {number} should name it, yours says: {said}"
+
+
+def optimism(solution: Callable) -> None:
+    """How much better the best looks where it was chosen, leaving out one photograph at a time."""
+    by_hand = np.array([[0.9, 0.1, 0.5], [0.4, 0.6, 0.8]])
+    # Without the first the second is best, and scores 0.4 there; without the second the first, 0.1; without the third
+    # both have 0.5, and the first of them 0.5. The best by all is the second: 0.6.
+    answer = float(solution(by_hand))
+    assert abs(answer - (0.6 - np.mean([0.4, 0.1, 0.5]))) < 1e-9, (
+        f"For [[0.9, 0.1, 0.5], [0.4, 0.6, 0.8]] it is 0.6 − (0.4 + 0.1 + 0.5) / 3 = 0.2667, yours is {answer:.4f}. "
+        "Of two that are equally good, take the first."
+    )
+    scores = np.random.default_rng(3).normal(0.8, 0.1, (12, 30))
+    means = scores.mean(1)
+    outside = [scores[np.delete(scores, k, 1).mean(1).argmax(), k] for k in range(30)]
+    answer = float(solution(scores))
+    assert abs(answer - (means.max() - np.mean(outside))) < 1e-9, (
+        f"For 12 configurations on 30 photographs it is {means.max() - np.mean(outside):.4f}, yours is {answer:.4f}."
+    )
+    one = float(solution(scores[:1]))
+    assert abs(one) < 1e-9, f"With nothing to choose from there is no optimism, yours is {one:.4f}."
+
+
+def cheapest_paths(solution: Callable) -> None:
+    """Dijkstra's distances on a grid where entering a pixel costs something."""
+    flat = np.ones((4, 6))
+    seeds = np.zeros((4, 6), bool)
+    seeds[1, 2] = True
+    y, x = np.indices(flat.shape)
+    answer = np.asarray(solution(flat, seeds), float)
+    assert answer.shape == flat.shape, f"Expected shape {flat.shape}, yours is {answer.shape}."
+    assert answer[1, 2] == 0, f"At the seed the cost is 0, yours is {answer[1, 2]:.2f}."
+    assert np.allclose(answer, abs(y - 1) + abs(x - 2)), (
+        "Where each pixel costs 1, four neighbours give |Δy| + |Δx|; yours differ. Are there diagonal steps?"
+    )
+    wall = np.ones((5, 7))
+    wall[:4, 3] = 50
+    seeds = np.zeros((5, 7), bool)
+    seeds[0, 0] = True
+    answer = np.asarray(solution(wall, seeds), float)
+    assert answer[0, 6] == 14, (
+        f"Around the wall, through the gap at its foot, it is 14 to the other corner; yours is {answer[0, 6]:.2f}."
+    )
+    rng = np.random.default_rng(5)
+    costs, seeds = rng.uniform(0.1, 3, (9, 13)), rng.random((9, 13)) < 0.03
+    seeds[4, 4] = True
+    wanted = np.where(seeds, 0.0, np.inf)
+    for _ in range(costs.size):
+        padded = np.pad(wanted, 1, constant_values=np.inf)
+        around = [padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]
+        wanted = np.minimum(wanted, np.min(around, 0) + costs)
+    answer = np.asarray(solution(costs, seeds), float)
+    assert np.allclose(answer, wanted), (
+        f"On a grid of random costs yours is off by up to {np.abs(answer - wanted).max():.2f}. A path pays for each "
+        "pixel that it enters, and nothing for the seed."
+    )
+
+
 CHECKS = {
     function.__name__: function
     for function in (
@@ -240,5 +317,8 @@ CHECKS = {
         contour,
         largest_error,
         distance_map,
+        encode,
+        optimism,
+        cheapest_paths,
     )
 }

@@ -14,6 +14,11 @@ def test_the_scoreboard_is_the_one_that_the_results_give():
         assert results.scoreboard(report) in README, f"put what `python -m seglib rows {report}` prints into README.md"
 
 
+def test_the_number_over_pixels_is_the_one_on_record():
+    (said,) = re.findall(r"over the pixels of all of them together, `ours` has (0\.\d{4})", README)
+    assert f"{results.measured(results.read('scribbles'), 'ours')['metrics']['mean_iou_pooled']:.4f}" == said
+
+
 def test_the_example_runs(capsys):
     (program,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     assert len([line for line in program.splitlines() if line.strip()]) <= 13

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from seglib import experiment, results
+from seglib import experiment, results, sweep
 from seglib.__main__ import main
 from seglib.config import ROWS, load_row, load_rows, reports
 from seglib.results import measured, number, read, result_path, scoreboard, summary, write
+
+ROOT = Path(__file__).parent.parent
 
 
 def result(row="report", seed=0, scale="quick", data="embedded", overrides=None, **metrics):
@@ -246,12 +248,20 @@ def test_rows_command_prints_the_same_as_json(folder, capsys):
 
 @pytest.mark.parametrize("report", reports())
 def test_committed_results_are_of_the_rows_as_they_stand_now(report):
-    committed = read(report)
-    assert committed
-    for result in committed:
-        row = load_row(report, result["row"], result["scale"])
+    paths = list((ROOT / "results" / report).glob("*.json"))
+    assert paths
+    for path in paths:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        row = load_row(report, result["row"], result["scale"], result["overrides"])
         # Keys that came into the schema after a run have the value that it ran with for a default.
         names = {key: getattr(row, key) for key in ("report", "name", "title")}
         then = ROWS[report].model_validate(result["config"] | names)
-        assert then.recipe() == row.recipe(), f"{row.name} at {row.scale} scale has changed since it was run"
+        assert then.recipe() == row.recipe(), f"{path.name}: the row has changed since it was run"
         assert not result["run"]["commit"].endswith("-dirty")
+
+
+def test_every_cell_of_the_ablation_is_on_record_and_some_twice():
+    cells = sweep.table("scribbles", "ablation", "scribbles")
+    assert len(cells) == 72
+    assert len({len(cell["photographs"]) for cell in cells}) == 1
+    assert len(sweep.table("scribbles", "ablation", "scribbles", seed=1)) >= 6
