@@ -15,7 +15,7 @@ from . import experiment, results
 from .config import Sweep, load_row, load_sweep
 
 BACKENDS = ("joblib", "ray")
-KEPT = ("metrics", "spread", "photographs")  # of a cell's result in the table
+KEPT = ("metrics", "spread", "photographs", "calibration")  # of a cell's result in the table
 
 
 @dataclass(frozen=True)

@@ -176,8 +176,8 @@ def long_strokes(objects: Sequence[np.ndarray], rng: np.random.Generator, scale:
     also one that objects enclose. A stroke is a curve from the top of its region to the bottom where one fits, else
     the longest of some others, and keeps away from the region's edge and the picture's, in the background by a third
     of the greatest distance that there is. In the challenge the background's strokes lie 36 pixels from the picture's
-    edge and 50 from the object on average, and a background pixel is 119 from them; here 36, 53 and 124; `scribble`'s
-    are 163 away (`tests/test_strokes.py` measures it where there is real data).
+    edge and 50 from the object on average, and a background pixel is 119 from them; here 36, 53 and 123; `scribble`'s
+    are 162 away (`tests/test_strokes.py` measures it where there is real data).
 
     Args:
         objects: masks (H, W), bool, at least one.

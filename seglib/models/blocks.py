@@ -90,8 +90,8 @@ class ConcurrentSqueezeExcitation(nn.Module):
     """scSE: each channel is scaled by a weight and each place by another, and the two results are added.
 
     SE(x) + x · σ(w · x), with `SqueezeExcitation` for the channels and a 1×1 convolution w: C → 1 for the places (Roy
-    et al. 2018, arXiv 1803.02579; they take the larger of the two, segmentation_models_pytorch their sum).
-    (N, C, H, W) → the same.
+    et al. 2018, arXiv 1803.02579, and segmentation_models_pytorch; later code of the authors takes the larger of the
+    two). (N, C, H, W) → the same.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
