@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from .models.blocks import AttentionSkip
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-STYLES = [(BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (RED, ":", "D"), (PURPLE, "-", "v")]
+STYLES = [
+    (BLUE, "-", "o"),
+    (ORANGE, "--", "s"),
+    (GREEN, "-.", "^"),
+    (RED, ":", "D"),
+    (PURPLE, "-", "v"),
+    ("0.2", "--", "x"),
+]
 FALSE_POSITIVE, FALSE_NEGATIVE = ORANGE, BLUE
 
 
@@ -115,7 +122,13 @@ def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = ()
 def lines(
     x: Sequence[float], series: Mapping[str, Sequence[float]], *, xlabel: str, ylabel: str, title: str = "", axis=None
 ) -> Figure:
-    """Named curves over one x, told apart by colour, line style and marker."""
+    """Named curves over one x, told apart by colour, line style and marker.
+
+    Raises:
+        ValueError: more curves than there are styles to tell them apart.
+    """
+    if len(series) > len(STYLES):
+        raise ValueError(f"expected at most {len(STYLES)} curves in one panel, got {len(series)}: {', '.join(series)}")
     if axis is None:
         _, axis = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
     for (name, y), (colour, style, marker) in zip(series.items(), STYLES):

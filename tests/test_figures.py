@@ -140,3 +140,13 @@ def test_strokes_are_drawn_with_a_rim_that_tells_them_from_any_picture():
     assert (drawn[31, 20:50] == 255).all()
     assert (drawn[:5] == 90).all()
     assert (image == 90).all()
+
+
+def test_every_curve_is_drawn_and_has_a_style_of_its_own():
+    count = len(figures.STYLES)
+    series = {f"curve {k}": [k, k + 1] for k in range(count)}
+    (axis,) = figures.lines([0, 1], series, xlabel="x", ylabel="y").axes
+    assert [line.get_label() for line in axis.lines] == list(series)
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axis.lines}) == count
+    with pytest.raises(ValueError, match=f"at most {count} curves in one panel, got {count + 1}: curve 0, .*one more"):
+        figures.lines([0, 1], series | {"one more": [1, 2]}, xlabel="x", ylabel="y")
