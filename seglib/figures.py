@@ -31,6 +31,18 @@ STYLES = [
 FALSE_POSITIVE, FALSE_NEGATIVE = ORANGE, BLUE
 
 
+def _styled(axis, named: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    """Draws named curves (x, y), each in a style of its own.
+
+    Raises:
+        ValueError: more curves than there are styles to tell them apart.
+    """
+    if len(named) > len(STYLES):
+        raise ValueError(f"expected at most {len(STYLES)} curves in one panel, got {len(named)}: {', '.join(named)}")
+    for (name, (x, y)), (colour, style, marker) in zip(named.items(), STYLES):
+        axis.plot(x, y, color=colour, ls=style, marker=marker, ms=4, label=name)
+
+
 def curves(history: Sequence[Mapping], reported: Mapping[str, float] | None = None) -> Figure:
     """Loss, IoU and Dice against the epoch, training and validation (the report's figure 1); `reported` as lines."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
@@ -122,17 +134,10 @@ def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = ()
 def lines(
     x: Sequence[float], series: Mapping[str, Sequence[float]], *, xlabel: str, ylabel: str, title: str = "", axis=None
 ) -> Figure:
-    """Named curves over one x, told apart by colour, line style and marker.
-
-    Raises:
-        ValueError: more curves than there are styles to tell them apart.
-    """
-    if len(series) > len(STYLES):
-        raise ValueError(f"expected at most {len(STYLES)} curves in one panel, got {len(series)}: {', '.join(series)}")
+    """At most six named curves over one x, told apart by colour, line style and marker."""
     if axis is None:
         _, axis = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
-    for (name, y), (colour, style, marker) in zip(series.items(), STYLES):
-        axis.plot(x, y, color=colour, ls=style, marker=marker, ms=4, label=name)
+    _styled(axis, {name: (x, y) for name, y in series.items()})
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
@@ -158,8 +163,7 @@ def reliability(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Reliability diagram: the share of foreground among pixels of a probability; curves are (predicted, observed)."""
     figure, axis = plt.subplots(figsize=(4.2, 4), layout="constrained")
     axis.plot([0, 1], [0, 1], color="grey", lw=1, label="perfect calibration")
-    for (name, (predicted, observed)), (colour, style, marker) in zip(curves.items(), STYLES):
-        axis.plot(predicted, observed, color=colour, ls=style, marker=marker, ms=4, label=name)
+    _styled(axis, curves)
     axis.set(xlabel="predicted probability of foreground", ylabel="share that is foreground", aspect="equal")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)

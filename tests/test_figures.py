@@ -150,3 +150,5 @@ def test_every_curve_is_drawn_and_has_a_style_of_its_own():
     assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axis.lines}) == count
     with pytest.raises(ValueError, match=f"at most {count} curves in one panel, got {count + 1}: curve 0, .*one more"):
         figures.lines([0, 1], series | {"one more": [1, 2]}, xlabel="x", ylabel="y")
+    with pytest.raises(ValueError, match="curves in one panel"):
+        figures.reliability({str(k): ([0, 1], [0, 1]) for k in range(count + 1)})
