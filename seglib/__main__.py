@@ -50,17 +50,24 @@ def main(arguments: list[str] | None = None) -> int:
     predict.add_argument("--out", required=True, help="folder for the masks")
     predict.add_argument("--weights", nargs="+", help="weights files; several are an ensemble (default: the row's own)")
     predict.add_argument("--hints", help="folder with what a user drew on each image, under the same stem")
+    predict.add_argument("--submission", metavar="FILE", help="all class labels in one CSV file as well (mars_terrain)")
 
     download = commands.add_parser("download", help="fetch a published data set; goes on where a run before was cut")
     download.add_argument("name", help="coco-val2017 or pascal-voc-2012")
     download.add_argument("--data", metavar="DIR", help="folder for the real data (default: SEGLIB_DATA)")
 
-    build = commands.add_parser("build", help="make the scribble challenge's task from Pascal VOC")
-    build.add_argument("task", choices=("scribbles",))
-    build.add_argument("source", help="the folder VOCdevkit/VOC2012")
-    build.add_argument("--masks", help="folder of class masks (default: SegmentationClass of the source)")
-    build.add_argument("--out", required=True, help="a new folder, such as $SEGLIB_DATA/scribbles/train")
-    build.add_argument("--seed", type=int, default=0, help="of the strokes")
+    build = commands.add_parser(
+        "build", help="make the scribble challenge's task from Pascal VOC, or the Mars homework's file from AI4Mars"
+    )
+    build.add_argument("task", choices=("scribbles", "mars"))
+    build.add_argument("source", help="the folder VOCdevkit/VOC2012, or ai4mars-dataset-merged-0.1")
+    build.add_argument("--masks", help="scribbles: folder of class masks (default: SegmentationClass of the source)")
+    build.add_argument(
+        "--out",
+        required=True,
+        help="a new folder such as $SEGLIB_DATA/scribbles/train, or a new file $SEGLIB_DATA/mars/mars_for_students.npz",
+    )
+    build.add_argument("--seed", type=int, default=0, help="scribbles: of the strokes")
 
     notebooks = commands.add_parser("notebooks", help="run the notebooks into a folder, as notebook and as HTML")
     notebooks.add_argument("paths", nargs="*", help="notebooks (default: all)")
@@ -146,7 +153,7 @@ def _predict(options) -> int:
     from .prediction import predict_files
 
     row = load_row(options.report, options.row)
-    failed = predict_files(row, options.images, options.out, options.weights, options.hints)
+    failed = predict_files(row, options.images, options.out, options.weights, options.hints, options.submission)
     return 1 if failed else 0
 
 
@@ -158,6 +165,12 @@ def _download(options) -> int:
 
 
 def _build(options) -> int:
+    if options.task == "mars":
+        from .data.ai4mars import build_from_ai4mars
+
+        count = build_from_ai4mars(options.source, options.out)
+        print(f"{count} labelled rows in {options.out}")
+        return 0
     from .data.scribbles import build_from_voc
 
     masks = options.masks or os.path.join(options.source, "SegmentationClass")

@@ -211,6 +211,62 @@ class Scribbles(Strict):
         return 4 + len(self.clues)
 
 
+class Mars(Strict):
+    """The Mars report's data: the homework's rows where the folder of real data is given, else generated terrain.
+
+    Attributes:
+        width, height: that a network sees pictures at.
+        count: how many rows are generated, where they are the data.
+        aliens: how many outliers, which all share one mask, are among them in addition.
+        real: use the homework's rows where there is a folder of real data; false: generated ones in any case.
+        held_out: shares of the validation and the test part; photographs are never cut apart.
+        share: of the training part that is used: whole photographs, drawn at random.
+        labels: the training part's labels: as they are given, improved (see `seglib.data.labels.improve_labels`), or
+            without the annotators' mistakes, which only generated terrain has.
+        remove_outliers: leave those out of the training part that `seglib.data.labels.find_outliers` finds.
+        drop_worst: leave out this share of it, the masks whose borders disagree most with their pictures' edges.
+        augment: a name in `seglib.data.mars.AUGMENTATIONS`.
+        copies: so many pictures are made of each training picture in advance, itself the first; 0: augmented anew in
+            every epoch.
+        background: what nobody labelled is a class of its own to learn, or is left out of the training.
+        mirrored: when a network is used, its probabilities are averaged with those for the mirrored picture.
+    """
+
+    width: int = Field(ge=16)
+    height: int = Field(ge=16)
+    count: int = Field(ge=8)
+    aliens: int = Field(0, ge=0)
+    real: bool = True
+    held_out: tuple[Annotated[float, Field(gt=0, lt=0.5)], Annotated[float, Field(gt=0, lt=0.5)]]
+    share: float = Field(1.0, gt=0, le=1)
+    labels: Literal["given", "improved", "clean"] = "given"
+    remove_outliers: bool = True
+    drop_worst: float = Field(0.0, ge=0, lt=1)
+    augment: Literal["none", "mirror", "flips-and-half-turns", "terrain"] = "none"
+    copies: int = Field(0, ge=0)
+    background: Literal["class", "ignored"] = "class"
+    mirrored: bool = False
+
+    @property
+    def resize(self) -> str:
+        """The size that a network of this row is used at."""
+        return f"{self.width}x{self.height}"
+
+    @property
+    def channels(self) -> int:
+        """Of a network's input."""
+        return 1
+
+
+class LibraryNetwork(Strict):
+    """The arguments of a network in `seglib.models.library.NETWORKS`, and whether it normalises."""
+
+    network: Literal["deeplabv3-plus", "segformer"]
+    in_channels: int = Field(ge=1)
+    out_channels: int = Field(ge=1)
+    normalize: bool = False
+
+
 class EncoderUNet(Strict):
     """The arguments of `seglib.models.library.EncoderUNet`, and whether it normalises."""
 
@@ -227,11 +283,13 @@ class UNet(Strict):
     in_channels: int = Field(ge=1)
     out_channels: int = Field(ge=1)
     widths: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
-    block: Literal["double", "double-se", "residual"] = "double"
+    block: Literal["double", "double-se", "triple", "triple-se", "residual"] = "double"
     norm: Literal["batch", "group"] = "batch"
-    skip: Literal["concatenate", "attention", "none"] = "concatenate"
+    skip: Literal["concatenate", "attention", "gated-add", "gated-concatenate", "none"] = "concatenate"
+    up: Literal["transposed", "nearest", "bilinear"] = "transposed"
+    bottleneck: Literal["plain", "se", "se-pyramid"] = "plain"
     dropout: float = Field(0.0, ge=0, lt=1)
-    decoder_block: Literal["double", "double-se", "residual"] | None = None
+    decoder_block: Literal["double", "double-se", "triple", "triple-se", "residual"] | None = None
     init: Literal["pytorch", "kaiming"] = "pytorch"
     normalize: bool = False
     refine: bool = False
@@ -239,29 +297,37 @@ class UNet(Strict):
 
 def _network(given: Any) -> str:
     """Which of the networks a mapping, or what became of it, describes."""
-    return (
-        "EncoderUNet" if "encoder" in (given if isinstance(given, dict) else getattr(given, "__dict__", ())) else "UNet"
-    )
+    keys = given if isinstance(given, dict) else getattr(given, "__dict__", ())
+    return "EncoderUNet" if "encoder" in keys else "LibraryNetwork" if "network" in keys else "UNet"
 
 
-NETWORKS = {"UNet": UNet, "EncoderUNet": EncoderUNet}
-Network = Annotated[
+NETWORKS = {"UNet": UNet, "EncoderUNet": EncoderUNet, "LibraryNetwork": LibraryNetwork}
+UNetOrEncoder = Annotated[
     Annotated[UNet, Tag("UNet")] | Annotated[EncoderUNet, Tag("EncoderUNet")],
+    Discriminator(_network),
+]
+UNetOrLibrary = Annotated[
+    Annotated[UNet, Tag("UNet")] | Annotated[LibraryNetwork, Tag("LibraryNetwork")],
     Discriminator(_network),
 ]
 
 
 class Loss(Strict):
-    """The arguments of `seglib.losses.weighted_sum`: the weight of each loss, how that of `boundary` grows, and how
-    much more the object's pixels count in `bce`."""
+    """The arguments of `seglib.losses.weighted_sum`: the weight of each loss, how that of `boundary` grows, how much
+    more the object's pixels count in `bce` and how much each class's in `ce`, and how much less easy pixels count in
+    `focal`."""
 
     bce: float = Field(0.0, ge=0)
+    ce: float = Field(0.0, ge=0)
+    focal: float = Field(0.0, ge=0)
     dice: float = Field(0.0, ge=0)
     iou: float = Field(0.0, ge=0)
     sobel_boundary: float = Field(0.0, ge=0)
     boundary: float = Field(0.0, ge=0)
     boundary_growth: float = Field(0.0, ge=0, le=1)
     positive_weight: float = Field(1.0, gt=0)
+    focal_gamma: float = Field(2.0, ge=0)
+    class_weights: list[Annotated[float, Field(gt=0)]] | None = None
 
 
 class Training(Strict):
@@ -276,7 +342,7 @@ class Training(Strict):
     plateau_patience: int = Field(5, ge=0)
     average: float = Field(0.0, ge=0, lt=1)
     monitor: Literal[
-        "loss", "iou", "dice", "mean_iou", "iou_pooled", "dice_pooled", "mean_iou_pooled", "pixel_accuracy", "bce"
+        "loss", "iou", "dice", "mean_iou", "iou_pooled", "dice_pooled", "mean_iou_pooled", "pixel_accuracy", "bce", "ce"
     ] = "iou"
     patience: int | None = Field(None, ge=1)
     precision: Literal["auto", "float32", "bf16", "fp16"] = "float32"
@@ -306,6 +372,12 @@ class HintBaseline(Strict):
     """A method of `seglib.baselines` that needs no training, given photograph and hint, in place of a network."""
 
     method: Literal["hint", "grabcut", "random-walker"]
+
+
+class MarsBaseline(Strict):
+    """What needs no training, in place of a network: the same class everywhere."""
+
+    method: Literal["bedrock"]
 
 
 NAMING = dict.fromkeys(("report", "name", "title", "reported", "best"), True)  # what a row is called, not what it is
@@ -372,8 +444,14 @@ class NeuralSegmentelloRow(Row):
 
 class ScribblesRow(Row):
     data: Scribbles
-    model: Network | None = None
+    model: UNetOrEncoder | None = None
     baseline: ScribbleBaseline | None = None
+
+
+class MarsTerrainRow(Row):
+    data: Mars
+    model: UNetOrLibrary | None = None
+    baseline: MarsBaseline | None = None
 
 
 ROWS = {
@@ -381,6 +459,7 @@ ROWS = {
     "face_masks": FaceMasksRow,
     "neural_segmentello": NeuralSegmentelloRow,
     "scribbles": ScribblesRow,
+    "mars_terrain": MarsTerrainRow,
 }
 
 

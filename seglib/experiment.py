@@ -28,32 +28,50 @@ from .config import (
     FaceBaseline,
     Faces,
     HintBaseline,
+    LibraryNetwork,
+    Mars,
+    MarsBaseline,
     Row,
     ScribbleBaseline,
     Scribbles,
     Shapes,
     load_row,
 )
-from .data import coco, common, faces, scenes, scribbles, shapes, strokes
+from .data import coco, common, faces, mars, scenes, scribbles, shapes, strokes, terrain
+from .data import labels as inspection
 from .data.common import SegmentationDataset, channel_statistics, to_tensor
-from .files import write_mask, write_whole
+from .files import write_grey, write_mask, write_whole
 from .losses import weighted_sum
-from .metrics import BinaryMetrics, boundary_metrics, iou, mask_metrics, mean_metrics, reliability
+from .metrics import (
+    BinaryMetrics,
+    ClassMetrics,
+    boundary_metrics,
+    class_ious,
+    iou,
+    mask_metrics,
+    mean_metrics,
+    reliability,
+)
 from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
 from .refinement import BrushDataset, fill_in, interact, refine, strokes_to_reach
 from .training import History, evaluate, fit, predict, resolve_precision
 
-AUGMENTATIONS = common.AUGMENTATIONS | faces.AUGMENTATIONS | coco.AUGMENTATIONS
+LOSS_OPTIONS = ("boundary_growth", "positive_weight", "focal_gamma", "class_weights")  # `Loss` but for the weights
+AUGMENTATIONS = common.AUGMENTATIONS | faces.AUGMENTATIONS | coco.AUGMENTATIONS | mars.AUGMENTATIONS
 TUNING_IMAGES = 200  # of the training part, for the classical baselines: total variation takes 10 ms an image
 generated_faces = cache(faces.generate)  # rows with the same faces, and folds, need not draw them again
 generated_scribbles = cache(scribbles.generated)
+generated_terrain = cache(terrain.generate)
 STROKES_LEFT = (0.0, 0.1, 0.25, 0.5)  # of each stroke's pixels, from a dot on
 USER_STROKES = 8  # that a simulated user draws on each validation object
-REAL_DATA = {Faces: "MFSD", Brush: "COCO", Scribbles: "scribbles"}
+REAL_DATA = {Faces: "MFSD", Brush: "COCO", Scribbles: "scribbles", Mars: "AI4Mars"}
 EXTRA_DATA = {"masked-face-net": "MaskedFaceNet", "scribbles": "scribbles"} | {
     name: "COCO" for name in ("coco", "coco-categories", "coco-unlabelled")
 }
+# What a network for classes is measured by; other networks, by `BinaryMetrics`.
+METRICS = {Mars: partial(ClassMetrics, mars.CLASSES, unlabelled=mars.BACKGROUND)}
+RESAMPLES = 200  # of the test photographs, for how much a metric depends on which they are
 # Added to the seed for generated pictures that must not be those of the row's data.
 EXTRA_SEED, TEST_SEED, PRETRAINING_SEED = 1000, 2000, 3000
 
@@ -62,14 +80,21 @@ EXTRA_SEED, TEST_SEED, PRETRAINING_SEED = 1000, 2000, 3000
 class Splits:
     """The data sets of a row or of one of its folds, and in one sentence what they are.
 
-    `unlabelled` photographs, whose masks are not used, are for training as well: a row's starting network finds masks
-    for them (see `self_labelled`).
+    A network is measured on the validation part, by which its best epoch was chosen too, or where there is one on the
+    `test` part. `unlabelled` photographs, whose masks are not used, are for training as well: a row's starting network
+    finds masks for them (see `self_labelled`).
     """
 
-    train: SegmentationDataset | BrushDataset | scribbles.ScribbleDataset
-    validation: SegmentationDataset | BrushDataset | scribbles.ScribbleDataset
+    train: SegmentationDataset | BrushDataset | scribbles.ScribbleDataset | mars.TerrainDataset
+    validation: SegmentationDataset | BrushDataset | scribbles.ScribbleDataset | mars.TerrainDataset
     description: str
     unlabelled: scribbles.Scribbled | None = None
+    test: mars.TerrainDataset | None = None
+
+    @property
+    def measured(self):
+        """The part that a network is measured on."""
+        return self.test or self.validation
 
 
 @dataclass
@@ -232,7 +257,55 @@ def _scribbles_to_train_on(config: Scribbles, data: scribbles.Scribbled, seed: i
     )
 
 
-DATA = {Shapes: _split_shapes, Faces: _split_faces, Brush: _split_brush, Scribbles: _split_scribbles}
+def _split_mars(row: Row, seed: int, folder) -> list[Splits]:
+    config = row.data
+    if config.real and folder:
+        if config.labels == "clean":
+            raise ConfigError("data.labels: only generated terrain has clean labels; run it without real data")
+        rows, what = mars.read_homework(folder), "the Mars homework's rows"
+    else:
+        rows, what = generated_terrain(config.count, seed, config.aliens), "generated terrain"
+    validation, test = config.held_out
+    inside, *held_out = mars.split_by_id(rows.ids, (1 - validation - test, validation, test), seed)
+    outliers = inspection.find_outliers(rows.images, rows.labels)
+    held_out = [part[~outliers[part]] for part in held_out]  # an alien is no terrain, and nothing is measured on it
+    removed = []
+    if config.remove_outliers:
+        removed.append(f"{outliers[inside].sum()} outliers")
+        inside = inside[~outliers[inside]]
+    training = rows.take(inside)
+    if config.share < 1:
+        kept, _ = mars.split_by_id(training.ids, (config.share, 1 - config.share), seed)
+        training = training.take(kept)
+    if config.drop_worst:
+        scores = inspection.border_disagreement(training.images, training.labels)
+        bad = inspection.worst(scores, config.drop_worst)
+        training = training.take(~bad)
+        removed.append(f"{bad.sum()} bad masks")
+    if config.labels == "improved":
+        training = replace(training, labels=inspection.improve_labels(training.images, training.labels))
+    elif config.labels == "clean":
+        training = replace(training, labels=training.clean)
+    size = (config.height, config.width)
+    ignore = config.background == "ignored"
+    parts = [mars.TerrainDataset(rows.take(part), size, ignore_background=ignore) for part in held_out]
+    description = (
+        f"{what} at {config.width}×{config.height}, {len(training)} for training"
+        f"{' without ' + ' and '.join(removed) if removed else ''}, {len(held_out[0])} for validation, "
+        f"{len(held_out[1])} for the test, split by photograph, labels {config.labels}, seed {seed}"
+    )
+    train = mars.TerrainDataset(
+        training,
+        size,
+        augment=make_augmentation(row),
+        seed=seed,
+        copies=config.copies,
+        ignore_background=ignore,
+    )
+    return [Splits(train, parts[0], description, test=parts[1])]
+
+
+DATA = {Shapes: _split_shapes, Faces: _split_faces, Brush: _split_brush, Scribbles: _split_scribbles, Mars: _split_mars}
 
 
 def make_augmentation(row: Row) -> A.Compose | None:
@@ -255,6 +328,10 @@ def make_model(row: Row) -> nn.Module:
         from .models import library  # timm takes seconds to import, and only these rows need it
 
         network = library.EncoderUNet(**arguments)
+    elif isinstance(row.model, LibraryNetwork):
+        from .models import library
+
+        network = library.NETWORKS[arguments.pop("network")](**arguments)
     else:
         init = arguments.pop("init")
         shape = [arguments.pop(name) for name in ("in_channels", "out_channels", "widths")]
@@ -313,8 +390,9 @@ def train(row: Row, seed: int, data: Splits, start: str | Path | None = None, **
         if data.unlabelled is not None:
             data = self_labelled(model, row, seed, data)
     losses = row.loss.model_dump()
-    loss = weighted_sum(losses, losses.pop("boundary_growth"), losses.pop("positive_weight"))
-    history = fit(model, loss, data.train, data.validation, seed=seed, **row.training.model_dump(), **arguments)
+    options = {name: losses.pop(name) for name in LOSS_OPTIONS}
+    arguments |= {"metrics": METRICS.get(type(row.data), BinaryMetrics)} | row.training.model_dump()
+    history = fit(model, weighted_sum(losses, **options), data.train, data.validation, seed=seed, **arguments)
     return model, history
 
 
@@ -395,16 +473,17 @@ def run(
                 about = {"report": report, "row": name, "scale": scale, "seed": str(seed), "result": path.name}
                 about |= {"fold": str(i), "size": str(row.data.resize)}
                 weights.save(model, where / "best.safetensors", about)
-                for mask, stem in zip(masks, fold.validation.names):
-                    write_mask(where / "predictions" / f"{stem}.png", mask)
+                write = write_mask if masks[0].dtype == bool else write_grey
+                for mask, stem in zip(masks, fold.measured.names):
+                    write(where / "predictions" / f"{stem}.png", mask)
         images = metrics.pop("images")
         outcome.models.append(model)
         outcome.histories.append(history)
         found.append(
             {
-                "split": f"{fold.description}; metrics over the {images} validation pairs",
+                "split": f"{fold.description}; metrics over the {images} {'test' if fold.test else 'validation'} pairs",
                 "metrics": metrics,
-                "foreground_share": float(np.mean([np.mean(mask) for mask in fold.validation.masks])),
+                "foreground_share": float(np.mean([np.mean(mask) for mask in fold.measured.masks])),
                 **chosen,
                 "history": list(history),
             }
@@ -466,7 +545,8 @@ def data_source(row: Row, folder: str | Path | None) -> str:
     if isinstance(row.data, Shapes) or not folder:
         return "embedded"
     first = REAL_DATA[type(row.data)] if row.data.real else "embedded"
-    return "+".join(dict.fromkeys([first, *(EXTRA_DATA[name] for name in row.data.extra if name in EXTRA_DATA)]))
+    extra = getattr(row.data, "extra", ())
+    return "+".join(dict.fromkeys([first, *(EXTRA_DATA[name] for name in extra if name in EXTRA_DATA)]))
 
 
 def fold_folder(outcome: Outcome, fold: int) -> Path:
@@ -531,11 +611,20 @@ def _from_strokes(row: Row, data: Splits) -> tuple[dict, dict]:
     return metrics, {"photographs": metrics.pop("photographs")}
 
 
+def _one_class(row: Row, data: Splits) -> tuple[dict, dict]:
+    number = mars.CLASSES.index(row.baseline.method)
+    everywhere = torch.nn.functional.one_hot(torch.full(data.test.terrain.labels.shape, number), len(mars.CLASSES))
+    metrics = measure_classes(everywhere.permute(0, 3, 1, 2).numpy(), data.test.terrain)
+    del metrics["ce"]
+    return metrics, {"confusion": metrics.pop("confusion")}
+
+
 BASELINES = {
     Baseline: _filter_and_otsu,
     FaceBaseline: _otsu_or_regions,
     HintBaseline: _from_hint,
     ScribbleBaseline: _from_strokes,
+    MarsBaseline: _one_class,
 }
 
 
@@ -691,6 +780,69 @@ def measure_filled_in(masks: Sequence[np.ndarray], data: scribbles.Scribbled) ->
     )
 
 
+def classify(models: Sequence[nn.Module], images: np.ndarray, config: Mars) -> np.ndarray:
+    """Mean class probabilities of an ensemble for pictures of terrain, at the pictures' own size.
+
+    Args:
+        models: networks that were trained as `config` says; they see pictures at its width, and as high as follows.
+        images: uint8 (N, H, W).
+
+    Returns:
+        float32 (N, classes, H, W). Where `config.background` is "ignored", that of the background is 0: the networks
+        never learned what it is.
+    """
+    height = max(1, round(images.shape[1] * config.width / images.shape[2]))
+    batch = torch.from_numpy(mars.reduced(images, (height, config.width)))[:, None].float() / 255
+    views = []
+    for model in models:
+        views.append(predict(model, batch))
+        if config.mirrored:
+            views.append(predict(model, batch.flip(-1)).flip(-1))
+    mean = torch.stack(views).mean(0)
+    if config.background == "ignored":
+        mean[:, mars.BACKGROUND] = 0
+        mean /= mean.sum(1, keepdim=True)
+    return torch.nn.functional.interpolate(mean, images.shape[1:], mode="bilinear").numpy()
+
+
+def evaluate_terrain(
+    model: nn.Module, row: Row, seed: int, folder: str | Path | None, data: Splits
+) -> tuple[list[np.ndarray], dict]:
+    """Labels and metrics of the test part at the pictures' own size, see `measure_classes`."""
+    found = np.concatenate(
+        [classify([model], data.test.terrain.images[i : i + 64], row.data) for i in range(0, len(data.test), 64)]
+    )
+    return list(found.argmax(1).astype(np.uint8)), measure_classes(found, data.test.terrain)
+
+
+def measure_classes(probabilities: np.ndarray, rows: mars.Terrain) -> dict:
+    """The metrics of `ClassMetrics` for class probabilities (N, classes, H, W) of labelled rows.
+
+    With the standard deviation of `mean_iou` when the photographs are drawn anew, with replacement, 200 times
+    (`mean_iou_error`), the confusion matrix of all pixels (`confusion`, truth by prediction), and on generated terrain
+    the same mean IoU by the clean labels (`mean_iou_clean`).
+    """
+    metrics = METRICS[Mars]()
+    logits = torch.from_numpy(probabilities).float().clamp(min=1e-7).log()
+    counts = metrics.count(logits, torch.from_numpy(rows.labels.astype(np.int64)))
+    metrics.update(counts)
+    classes = len(mars.CLASSES)
+    photographs, of_row = np.unique(rows.ids, return_inverse=True)
+    each = np.zeros((len(photographs), classes, classes))
+    np.add.at(each, of_row, counts[:, :-1].numpy().reshape(-1, classes, classes))
+    each[:, mars.BACKGROUND] = 0  # what nobody labelled is no mistake
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        total = each[rng.integers(len(each), size=len(each))].sum(0)
+        drawn.append(np.nanmean(np.delete(class_ious(total), mars.BACKGROUND)))
+    found = metrics.compute() | {"mean_iou_error": float(np.std(drawn)), "confusion": metrics.confusion.tolist()}
+    if rows.clean is not None:
+        clean = METRICS[Mars]()
+        clean.update(clean.count(logits, torch.from_numpy(rows.clean.astype(np.int64))))
+        found["mean_iou_clean"] = clean.compute()["mean_iou"]
+    return found
+
+
 @cache
 def test_frames(size: int, seed: int, two_people: float) -> SegmentationDataset:
     """100 generated frames that no row of that seed is trained on; kept, for every fold asks for them."""
@@ -703,6 +855,7 @@ EVALUATIONS = {
     Faces: evaluate_on_faces,
     Brush: evaluate_at_own_size,
     Scribbles: evaluate_filled_in,
+    Mars: evaluate_terrain,
 }
 
 

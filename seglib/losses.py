@@ -1,4 +1,8 @@
-"""Segmentation losses. All take logits and a target of the same shape, and return a scalar tensor.
+"""Segmentation losses. All take logits and a target, and return a scalar tensor.
+
+A binary target is float (N, 1, H, W), as the logits are; a target of classes is int64 (N, H, W), for logits
+(N, classes, H, W). The formulas are the same: p is the probability σ(logit), or of each class the softmax; t is the
+target, or of each class 1 where it is the target.
 
 Pixels whose target is 255 are ignored: padding, or what nobody labelled. Half-precision logits are taken to float32
 first, also under autocast: a sum over an image overflows float16.
@@ -6,7 +10,7 @@ first, also under autocast: a sum over an image overflows float16.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -34,20 +38,75 @@ def bce_loss(logits: Tensor, target: Tensor, positive_weight: float = 1.0) -> Te
         tensor(0.6931)
     """
     logits, target, valid = _prepare(logits, target)
+    if logits.shape[1] != 1:
+        raise ValueError(f"expected a binary target (N, 1, H, W), got logits of shape {tuple(logits.shape)}; see ce")
     positive = torch.tensor(positive_weight, dtype=logits.dtype, device=logits.device)
     losses = F.binary_cross_entropy_with_logits(logits, target, valid, pos_weight=positive, reduction="sum")
     return losses / valid.sum().clamp(min=1)
 
 
-def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
-    """One minus the soft Dice coefficient of each image, averaged over the batch.
+def cross_entropy_loss(logits: Tensor, target: Tensor, class_weights: Sequence[float] | None = None) -> Tensor:
+    """Cross-entropy of classes, the mean over all pixels of −w_t log p_t, with p = softmax(logits).
 
-    1 − (2 Σ pt + s) / (Σ p + Σ t + s), with p = σ(logit), sums over an image's pixels and s = `smooth`
+    Args:
+        logits: (N, C, H, W), any real numbers, of C ≥ 2 classes.
+        target: int64 (N, H, W), 0 to C − 1, or 255 where it is to be ignored.
+        class_weights: w, how much a pixel of each class counts; the mean is weighted likewise. None: all the same.
+
+    Raises:
+        ValueError: shapes differ, or (checked on the CPU only) another target.
+
+    Example:
+        >>> cross_entropy_loss(torch.zeros(1, 5, 2, 2), torch.ones(1, 2, 2, dtype=torch.int64))  # ln 5
+        tensor(1.6094)
+    """
+    logits, target, valid = _prepare(logits, target)
+    if logits.shape[1] == 1:
+        raise ValueError(f"expected a target of classes (N, H, W), got one for logits {tuple(logits.shape)}; see bce")
+    weights = valid
+    if class_weights is not None:
+        of_class = torch.tensor(class_weights, dtype=logits.dtype, device=logits.device)
+        if of_class.shape != (logits.shape[1],):
+            raise ValueError(f"expected a weight for each of {logits.shape[1]} classes, got {class_weights}")
+        weights = (target * of_class[:, None, None]).sum(1, keepdim=True)  # an ignored pixel is of no class
+    losses = -(target * logits.log_softmax(1)).sum(1, keepdim=True)
+    total = weights.sum()
+    return (losses * weights).sum() / torch.where(total > 0, total, 1)
+
+
+def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    """Focal loss, the mean over all pixels of −(1 − p_t)^γ log p_t (Lin et al. 2017, arXiv 1708.02002, without α).
+
+    p_t is the probability of what is true there. The surer a pixel is already right, the less it counts; γ = 0 is
+    cross-entropy.
+
+    Args:
+        logits, target, errors: as for `bce_loss` or `cross_entropy_loss`.
+        gamma: γ, at least 0.
+
+    Example:
+        >>> focal_loss(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))  # ln 2 / 4
+        tensor(0.1733)
+    """
+    logits, target, valid = _prepare(logits, target)
+    if logits.shape[1] == 1:
+        # Of a doubtful target, such as 0.3, both sides count, as in bce.
+        sides = [(target, F.logsigmoid(logits)), (1 - target, F.logsigmoid(-logits))]
+    else:
+        sides = [(target, logits.log_softmax(1))]
+    losses = sum(-(share * (1 - log.exp()).clamp(min=0) ** gamma * log).sum(1, keepdim=True) for share, log in sides)
+    return (losses * valid).sum() / valid.sum().clamp(min=1)
+
+
+def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+    """One minus the soft Dice coefficient of each image and class, averaged over both.
+
+    1 − (2 Σ pt + s) / (Σ p + Σ t + s), sums over an image's pixels and s = `smooth`
     (Milletari et al. 2016, arXiv 1606.04797, without their squares). On an empty target it still falls, with a
     gradient, as p goes to 0; without `smooth` it would be stuck at 1.
 
     Args:
-        logits, target, errors: as for `bce_loss`.
+        logits, target, errors: as for `bce_loss` or `cross_entropy_loss`.
         smooth: added to numerator and denominator, in pixels; above 0.
 
     Example:
@@ -55,16 +114,16 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
         tensor(0.)
     """
     logits, target, valid = _prepare(logits, target)
-    probability, target = (torch.sigmoid(logits) * valid).flatten(1), target.flatten(1)
-    overlap = (probability * target).sum(1)
-    total = probability.sum(1) + target.sum(1)
+    probability, target = (_probability(logits) * valid).flatten(2), target.flatten(2)
+    overlap = (probability * target).sum(2)
+    total = probability.sum(2) + target.sum(2)
     return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
 
 
 def iou_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
-    """One minus the soft intersection over union (Jaccard index) of each image, averaged over the batch.
+    """One minus the soft intersection over union (Jaccard index) of each image and class, averaged over both.
 
-    1 − (Σ pt + s) / (Σ (p + t − pt) + s), with p = σ(logit), sums over an image's pixels and s = `smooth` (Rahman and
+    1 − (Σ pt + s) / (Σ (p + t − pt) + s), sums over an image's pixels and s = `smooth` (Rahman and
     Wang 2016). With I for the soft IoU and D for the soft Dice coefficient, I = D / (2 − D) where s = 0: the two losses
     rank predictions alike, and differ in how hard they pull.
 
@@ -75,9 +134,9 @@ def iou_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
         tensor(0.)
     """
     logits, target, valid = _prepare(logits, target)
-    probability, target = (torch.sigmoid(logits) * valid).flatten(1), target.flatten(1)
-    overlap = (probability * target).sum(1)
-    union = probability.sum(1) + target.sum(1) - overlap
+    probability, target = (_probability(logits) * valid).flatten(2), target.flatten(2)
+    overlap = (probability * target).sum(2)
+    union = probability.sum(2) + target.sum(2) - overlap
     return (1 - (overlap + smooth) / (union + smooth)).mean()
 
 
@@ -99,21 +158,22 @@ def sobel_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
     kernels = torch.stack([across, across.T])[:, None]
 
     def magnitude(image: Tensor) -> Tensor:
-        return (F.conv2d(image, kernels, padding=1).square().sum(1, keepdim=True) + 1e-8).sqrt()
+        each = F.conv2d(image.flatten(0, 1)[:, None], kernels, padding=1)  # every class is an image of its own
+        return (each.square().sum(1) + 1e-8).sqrt().view(image.shape)
 
-    difference = (magnitude(torch.sigmoid(logits) * valid) - magnitude(target)).square() * valid
-    return difference.sum() / valid.sum().clamp(min=1)
+    difference = (magnitude(_probability(logits) * valid) - magnitude(target)).square() * valid
+    return difference.sum() / (valid.sum() * logits.shape[1]).clamp(min=1)
 
 
 def boundary_loss(logits: Tensor, distance_map: Tensor) -> Tensor:
-    """Mean over all pixels of p · φ, with p = σ(logit) (Kervadec et al. 2019, arXiv 1812.07032, eq. 5).
+    """Mean over all pixels, and classes, of p · φ (Kervadec et al. 2019, arXiv 1812.07032, eq. 5).
 
     φ grows with the distance from the object's outline, above 0 outside and below it inside: what is foreground far
     out costs much, just beyond the outline little. Alone it is content with an empty prediction, so it goes with a
     loss of regions.
 
     Args:
-        logits: (N, 1, H, W).
+        logits: (N, 1, H, W), or of classes (N, C, H, W).
         distance_map: φ of the same shape, in pixels; see `signed_distance`.
 
     Raises:
@@ -124,13 +184,13 @@ def boundary_loss(logits: Tensor, distance_map: Tensor) -> Tensor:
             f"expected logits and distance map of one shape, got {tuple(logits.shape)} and {tuple(distance_map.shape)}"
         )
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    return (torch.sigmoid(logits.to(dtype)) * distance_map.to(dtype)).mean()
+    return (_probability(logits.to(dtype)) * distance_map.to(dtype)).mean()
 
 
 def signed_distance(target: Tensor) -> Tensor:
-    """φ of `boundary_loss` for binary targets (N, 1, H, W): outside an object the distance to it in pixels, inside
-    −(the distance to the background − 1); 0 everywhere where a target has no object or no background, and at ignored
-    pixels, which are neither."""
+    """φ of `boundary_loss` for binary targets (N, C, H, W), usually C = 1: outside an object the distance to it in
+    pixels, inside −(the distance to the background − 1); 0 everywhere where a target has no object or no background,
+    and at ignored pixels (255), which are neither."""
     maps = []
     for mask in target.detach().cpu().numpy().reshape(-1, *target.shape[-2:]):
         phi = np.zeros(mask.shape)
@@ -143,13 +203,21 @@ def signed_distance(target: Tensor) -> Tensor:
 
 
 def distance_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """`boundary_loss` with the distance map of a binary target (N, 1, H, W), over the pixels that are not ignored."""
+    """`boundary_loss` with the distance map of a target, for classes that of each class, over the pixels that are not
+    ignored."""
     counted = (target != IGNORE).sum().clamp(min=1)
-    return boundary_loss(logits, signed_distance(target)) * (target.numel() / counted)
+    if target.ndim == 3:
+        classes = torch.arange(logits.shape[1], device=target.device)[:, None, None]
+        each = torch.where(target[:, None] == IGNORE, IGNORE, (target[:, None] == classes).long())
+    else:
+        each = target
+    return boundary_loss(logits, signed_distance(each)) * (target.numel() / counted)
 
 
 LOSSES = {
     "bce": bce_loss,
+    "ce": cross_entropy_loss,
+    "focal": focal_loss,
     "dice": dice_loss,
     "iou": iou_loss,
     "sobel_boundary": sobel_boundary_loss,
@@ -158,7 +226,11 @@ LOSSES = {
 
 
 def weighted_sum(
-    weights: Mapping[str, float], boundary_growth: float = 0.0, positive_weight: float = 1.0
+    weights: Mapping[str, float],
+    boundary_growth: float = 0.0,
+    positive_weight: float = 1.0,
+    focal_gamma: float = 2.0,
+    class_weights: Sequence[float] | None = None,
 ) -> WeightedSum:
     """The sum of named losses, each times its weight: `weighted_sum({"bce": 0.7, "dice": 0.3})(logits, target)`.
 
@@ -169,6 +241,8 @@ def weighted_sum(
         boundary_growth: how much of the whole weight goes from the other losses to "boundary" with each epoch, as
             Kervadec et al. do with 0.01: in epoch e (from 1) it counts α = min(1, growth · e), the others 1 − α.
         positive_weight: of `bce_loss`.
+        focal_gamma: of `focal_loss`.
+        class_weights: of `cross_entropy_loss`.
 
     Raises:
         ValueError: an unknown name, a negative weight, none above 0, or growth without the loss that is to grow.
@@ -182,7 +256,12 @@ def weighted_sum(
             f"got {dict(weights)}"
         )
     used = {name: weight for name, weight in weights.items() if weight > 0}
-    return WeightedSum(used, boundary_growth, LOSSES | {"bce": partial(bce_loss, positive_weight=positive_weight)})
+    options = {
+        "bce": partial(bce_loss, positive_weight=positive_weight),
+        "ce": partial(cross_entropy_loss, class_weights=class_weights),
+        "focal": partial(focal_loss, gamma=focal_gamma),
+    }
+    return WeightedSum(used, boundary_growth, LOSSES | options)
 
 
 class WeightedSum:
@@ -204,9 +283,32 @@ class WeightedSum:
         return total
 
 
+def _probability(logits: Tensor) -> Tensor:
+    """σ of one channel, softmax of several: (N, C, H, W)."""
+    return torch.sigmoid(logits) if logits.shape[1] == 1 else logits.softmax(1)
+
+
 def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, target (0 where it is ignored) and 1 for each pixel that counts, else 0, in the logits' precision, but
-    at least float32; raises where they do not fit together."""
+    """Logits (N, C, H, W), target of that shape (of classes, 1 in the true one's channel; 0 where it is ignored), and 1
+    for each pixel that counts, else 0, (N, 1, H, W); in the logits' precision, but at least float32. Raises where they
+    do not fit together."""
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    if target.ndim == 3 and not target.is_floating_point():
+        classes = logits.shape[1] if logits.ndim == 4 else 0
+        if classes < 2 or logits.shape[:1] + logits.shape[2:] != target.shape:
+            raise ValueError(
+                "expected logits (N, C, H, W) of two or more classes and a target (N, H, W), got "
+                f"{tuple(logits.shape)} and {tuple(target.shape)}"
+            )
+        counts = target != IGNORE
+        target = torch.where(counts, target, 0)
+        if target.device.type == "cpu" and target.numel() and not 0 <= target.min() <= target.max() < classes:
+            raise ValueError(
+                f"expected classes from 0 to {classes - 1}, or {IGNORE} where it is ignored, got "
+                f"{target.min().item()} to {target.max().item()}"
+            )
+        each = F.one_hot(target, classes).permute(0, 3, 1, 2) * counts[:, None]
+        return logits.to(dtype), each.to(dtype), counts[:, None].to(dtype)
     if logits.shape != target.shape:
         raise ValueError(
             f"expected logits and target of one shape, got {tuple(logits.shape)} and {tuple(target.shape)}"
@@ -219,5 +321,4 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             f"expected target values in [0, 1], or {IGNORE} where it is ignored, got {target.min().item():g} to "
             f"{target.max().item():g}; divide a 0/255 mask by 255"
         )
-    dtype = torch.promote_types(logits.dtype, torch.float32)
     return logits.to(dtype), target.to(dtype), counts.to(dtype)

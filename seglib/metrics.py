@@ -1,4 +1,5 @@
-"""Segmentation metrics: of one mask (`iou`, `dice`, `boundary_iou` …) and, streaming, of a set (`BinaryMetrics`)."""
+"""Segmentation metrics: of one mask (`iou`, `dice`, `mean_iou` …) and, streaming, of a set (`BinaryMetrics`,
+`ClassMetrics`)."""
 
 from __future__ import annotations
 
@@ -52,6 +53,59 @@ def pixel_accuracy(prediction, target) -> float:
     """
     prediction, target = _as_arrays(prediction, target)
     return float(np.mean(prediction == target))
+
+
+def confusion_matrix(prediction, target, num_classes: int, ignore_index: int | None = None) -> np.ndarray:
+    """How many pixels of each class are taken for which: int64 (C, C), the truth down and the prediction across.
+
+    Args:
+        prediction, target: labels (H, W), integers from 0 to C − 1, NumPy or torch.
+        num_classes: C.
+        ignore_index: pixels whose target is this number do not count.
+
+    Raises:
+        ValueError: shapes differ, or a label that is no class.
+    """
+    prediction, target = _as_arrays(prediction, target)
+    counts = np.full(target.shape, True) if ignore_index is None else target != ignore_index
+    for name, labels in (("prediction", prediction[counts]), ("target", target[counts])):
+        if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+            raise ValueError(
+                f"expected {name} labels from 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
+            )
+    pairs = num_classes * target[counts].astype(np.int64) + prediction[counts]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def class_ious(confusion: np.ndarray) -> np.ndarray:
+    """Each class's IoU from a confusion matrix (C, C): TP / (TP + FP + FN), float64 (C,); of a class that is neither in
+    the truth nor in the prediction NaN."""
+    confusion = np.asarray(confusion, np.float64)
+    right = np.diag(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - right
+    return np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
+
+
+def mean_iou(
+    prediction, target, num_classes: int, ignore_index: int | None = None, exclude: Sequence[int] = ()
+) -> float:
+    """Mean over classes of the IoU of two label maps.
+
+    Args:
+        prediction, target, num_classes, ignore_index: as for `confusion_matrix`.
+        exclude: classes that the mean leaves out. With `ignore_index=0, exclude=(0,)` pixels that nobody labelled (0)
+            do not count at all; with `exclude=(0,)` alone they are false positives of what is predicted there.
+
+    Returns:
+        0 to 1. A class that is neither in the truth nor in the prediction is left out; NaN where none is left.
+
+    Raises:
+        ValueError: as for `confusion_matrix`, or an excluded class that does not exist.
+    """
+    if not set(exclude) <= set(range(num_classes)):
+        raise ValueError(f"expected classes to exclude from 0 to {num_classes - 1}, got {list(exclude)}")
+    ious = np.delete(class_ious(confusion_matrix(prediction, target, num_classes, ignore_index)), list(exclude))
+    return _mean(ious)
 
 
 def boundary_iou(
@@ -264,6 +318,93 @@ class BinaryMetrics:
             "bce": bce / images,
             "images": int(images),
         }
+
+
+class ClassMetrics:
+    """Metrics of a set of label maps, batch by batch, in constant memory and without waiting for the device.
+
+    All come from one confusion matrix over the pixels of all images together. Where `unlabelled` names a class that
+    only says that nobody labelled a pixel, no metric asks how well it is found, and two means of the IoU of the others
+    stand side by side: `mean_iou` leaves out the pixels whose truth it is, in `mean_iou_all_pixels` they are false
+    positives of what is predicted there. A labelled pixel that is predicted to be unlabelled is missed in both.
+
+    Args:
+        names: of the classes.
+        unlabelled: the number of such a class, or None.
+
+    Over several processes: as for `BinaryMetrics`.
+    """
+
+    def __init__(self, names: Sequence[str], unlabelled: int | None = None):
+        self.classes, self.unlabelled = len(names), unlabelled
+        self.iou_names = [f"iou_{name.replace(' ', '_')}" for name in names]
+        self.totals = 0  # becomes a tensor on the device of the first counts
+
+    @property
+    def NAMES(self) -> tuple[str, ...]:
+        return ("mean_iou", "mean_iou_all_pixels", "pixel_accuracy", "pixel_accuracy_labelled", "ce")
+
+    def count(self, logits: Tensor, target: Tensor) -> Tensor:
+        """What an image contributes: its confusion matrix, truth by truth, and mean cross-entropy: (N, C² + 1).
+
+        logits: (N, C, H, W); target: int64 (N, H, W), where pixels of 255 are ignored. Cross-entropy is the mean over
+        the others (0 where there is none).
+        """
+        if logits.ndim != 4 or logits.shape[1] != self.classes or logits.shape[:1] + logits.shape[2:] != target.shape:
+            raise ValueError(
+                f"expected logits (N, {self.classes}, H, W) and target (N, H, W), got {tuple(logits.shape)} and "
+                f"{tuple(target.shape)}"
+            )
+        logits, counts = logits.float(), target != IGNORE
+        truth = torch.where(counts, target, 0)
+        pairs = (self.classes * truth + logits.argmax(1)).flatten(1)
+        confusion = torch.zeros(len(logits), self.classes**2, device=logits.device)
+        confusion.scatter_add_(1, pairs, counts.flatten(1).float())
+        losses = F.cross_entropy(logits, truth, reduction="none") * counts
+        ce = losses.flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)
+        return torch.cat([confusion, ce[:, None]], dim=1)
+
+    def update(self, counts: Tensor) -> None:
+        """Adds a batch of images, given what `count` returned for them."""
+        counts = counts.to(torch.float32 if counts.device.type == "mps" else torch.float64)
+        self.totals = self.totals + torch.cat([counts.sum(0), counts.new_tensor([len(counts)])])
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """The pixels of all images so far: int64 (C, C), the truth down and the prediction across."""
+        if isinstance(self.totals, int):
+            raise ValueError("expected at least one image, got none")
+        return self.totals[:-2].round().long().cpu().numpy().reshape(self.classes, self.classes)
+
+    def compute(self) -> dict[str, float]:
+        """The metrics of all images so far, and `images`, their number; of each class that there is `iou_` and its
+        name. A mean over no class is NaN.
+
+        Raises:
+            ValueError: there were no images.
+        """
+        confusion = self.confusion
+        ce, images = self.totals[-2:].tolist()
+        labelled, others = confusion.copy(), list(range(self.classes))
+        if self.unlabelled is not None:
+            labelled[self.unlabelled] = 0
+            others.remove(self.unlabelled)
+        ious = class_ious(labelled)
+        return {
+            "mean_iou": _mean(ious[others]),
+            "mean_iou_all_pixels": _mean(class_ious(confusion)[others]),
+            **{self.iou_names[k]: float(ious[k]) for k in others if not np.isnan(ious[k])},
+            "pixel_accuracy": float(np.trace(confusion) / max(1, confusion.sum())),
+            "pixel_accuracy_labelled": float(np.trace(labelled) / max(1, labelled.sum())),
+            "ce": ce / images,
+            "images": int(images),
+        }
+
+
+def _mean(ious: np.ndarray) -> float:
+    """The mean of those that exist, NaN where none does."""
+    there = ious[~np.isnan(ious)]
+    return float(there.mean()) if there.size else float("nan")
 
 
 def _inner_contour(mask: np.ndarray, width: int, pad: bool) -> np.ndarray:

@@ -65,8 +65,8 @@ def table(rows: Sequence[Mapping]) -> None:
 
 def print_epoch(row: Mapping) -> None:
     """One line about an epoch, for `fit`'s `on_epoch`."""
-    names = ("loss", "val_loss", "val_iou", "val_dice", "learning_rate")
-    numbers = "  ".join(f"{name} {row[name]:.4g}" for name in names)
+    measured = ("val_iou", "val_dice") if "val_iou" in row else ("val_mean_iou", "val_pixel_accuracy")
+    numbers = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", "val_loss", *measured, "learning_rate"))
     print(f"epoch {row['epoch']}  {row['seconds']:.0f} s  {numbers}", flush=True)
 
 

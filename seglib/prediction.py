@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from . import weights
-from .config import Brush, Row, Scribbles, Shapes
+from .config import Brush, Mars, Row, Scribbles, Shapes
+from .data import mars
 from .data.common import to_tensor
 from .data.scribbles import read_scribble
-from .experiment import make_model
-from .files import write_mask
+from .experiment import classify, make_model
+from .files import write_grey, write_mask
 from .refinement import fill_in, refine
 from .training import predict
 
@@ -30,8 +31,9 @@ def predict_files(
     out: str | Path,
     weight_files: Sequence[str | Path] | None = None,
     hints: str | Path | None = None,
+    submission: str | Path | None = None,
 ) -> list[str]:
-    """Writes a mask for each image, STEM.png of the image's own size, 0 and 255, into the folder `out`.
+    """Writes a mask for each image, STEM.png of the image's own size, 0 and 255 or class labels, into the folder `out`.
 
     Several weights files are an ensemble: their probabilities are averaged. The arrays of an npz file become
     STEM_00000.png and so on. An input that cannot be read is named on stderr and left out; the others are done.
@@ -40,14 +42,19 @@ def predict_files(
         hints: for a report whose networks start from what a user drew: the folder with a picture for each image, under
             the same stem and of the same size. Rough masks are above 127 where the user said "object"; scribbles are 0
             on the background's strokes, 1 on the object's and 255 elsewhere, as the challenge has them.
+        submission: for class labels: a file that gets them all in one, see `seglib.data.mars.write_submission`; not
+            written where an input failed.
 
     Returns:
         The inputs that failed.
 
     Raises:
         WeightsError: before anything is written: weights that are missing or belong to another network.
-        ValueError: likewise: hints where there is no use for them, or none where they are needed.
+        ValueError: likewise: hints where there is no use for them, or none where they are needed; a submission of
+            masks that are no class labels.
     """
+    if submission and not isinstance(row.data, Mars):
+        raise ValueError(f"a submission holds class labels, as those of mars_terrain; {row.report} has masks")
     needed = isinstance(row.data, (Brush, Scribbles))
     if needed != (hints is not None):
         wanted = "a folder of hints (--hints)" if needed else "no hints"
@@ -60,7 +67,7 @@ def predict_files(
         model = copy.deepcopy(network)
         weights.load(model, path)
         ensemble.append((model, trained_size(row, path)))
-    failed, written = [], {}
+    failed, written, labelled = [], {}, []
     for path in map(Path, images):
         try:
             for stem, image in read_images(path, row.model.in_channels):
@@ -69,25 +76,37 @@ def predict_files(
                 written[stem] = path
                 hint = read_hint(Path(hints), stem, HINT_READERS[type(row.data)]) if needed else None
                 found = np.mean([_probability(row, model, size, image, hint) for model, size in ensemble], axis=0)
-                write_mask(Path(out) / f"{stem}.png", found >= 0.5)
+                if isinstance(row.data, Mars):
+                    labelled.append(found.argmax(0).astype(np.uint8))
+                    write_grey(Path(out) / f"{stem}.png", labelled[-1])
+                else:
+                    write_mask(Path(out) / f"{stem}.png", found >= 0.5)
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
             failed.append(str(path))
             print(f"{path}: {error}; skipped", file=sys.stderr)
+    if submission and failed:
+        print(f"{submission}: not written, for {len(failed)} of its pictures are missing", file=sys.stderr)
+    elif submission:
+        mars.write_submission(submission, labelled)
     return failed
 
 
 def trained_size(row: Row, path: str | Path) -> int | tuple[int, int] | None:
-    """The size that a weights file says its network sees pictures at, else the row's; None: their own. With strokes,
-    width and height."""
+    """The size that a weights file says its network sees pictures at, else the row's; None: their own. With strokes and
+    of terrain, width and height."""
     if isinstance(row.data, Shapes):
         return None
     said = weights.metadata(path).get("size", str(row.data.resize))
-    if isinstance(row.data, Scribbles):
+    if isinstance(row.data, (Scribbles, Mars)):
         return tuple(map(int, said.split("x")))
     return None if said == "None" else int(said)
 
 
-def _probability(row: Row, model: nn.Module, size: int | None, image: np.ndarray, hint: np.ndarray | None):
+def _probability(row: Row, model: nn.Module, size: int | tuple | None, image: np.ndarray, hint: np.ndarray | None):
+    """Of the foreground (H, W), or of each class (classes, H, W)."""
+    if isinstance(row.data, Mars):
+        width, height = size
+        return classify([model], image[None], row.data.model_copy(update={"width": width, "height": height}))[0]
     if hint is None:
         return probability([model], image, size)
     if isinstance(row.data, Scribbles):
@@ -140,7 +159,10 @@ def read_images(path: Path, channels: int) -> Iterator[tuple[str, np.ndarray]]:
     if path.suffix == ".npz":
         try:
             with np.load(path) as arrays:  # allow_pickle is off: an npz cannot run code here
-                stack = arrays["images"] if "images" in arrays else arrays[arrays.files[0]]
+                name = next((name for name in ("images", "test_set") if name in arrays), arrays.files[0])
+                stack = arrays[name]
+                if name == "training_set" and stack.ndim == 4:  # of the Mars homework: pictures and labels
+                    stack = stack[:, 0]
         except (OSError, ValueError, IndexError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"not a readable npz file ({error})") from None
         if stack.dtype != np.uint8 or stack.ndim != (3 if channels == 1 else 4) or 0 in stack.shape[1:]:

@@ -39,7 +39,7 @@ ADVICE = (
     "try a tenth of the learning rate, precision float32 instead of fp16, and look for images or masks with NaN or "
     "values outside [0, 1]"
 )
-HIGHER_IS_BETTER = {"loss": False, "bce": False}  # every other metric is better when higher
+HIGHER_IS_BETTER = {"loss": False, "bce": False, "ce": False}  # every other metric is better when higher
 
 
 class NonFiniteLoss(RuntimeError):
@@ -72,6 +72,7 @@ def fit(
     plateau_patience: int = 5,
     average: float = 0.0,
     monitor: str = "iou",
+    metrics: Callable = BinaryMetrics,
     patience: int | None = None,
     precision: str = "float32",
     channels_last: bool = False,
@@ -100,7 +101,8 @@ def fit(
             2017, arXiv 1608.03983, without restarts), a step at a time.
         average: how much of the weights' running average each step keeps, such as 0.99 (less in the first steps); it
             is this average that is validated and left in the model. 0: the weights themselves.
-        monitor: the validation metric by which the best epoch is chosen: "loss" or a key of `BinaryMetrics.compute`.
+        monitor: the validation metric by which the best epoch is chosen: "loss" or one of the `NAMES` of `metrics`.
+        metrics: makes what metrics are counted with: `BinaryMetrics`, or for classes a partial `ClassMetrics`.
         patience: epochs without a better `monitor` after which training stops; None: never.
         precision: "float32", "bf16", "fp16", or "auto": bf16 where the hardware multiplies matrices in it.
         channels_last: keep tensors in NHWC order, which convolutions on CPUs and tensor cores prefer.
@@ -115,7 +117,7 @@ def fit(
         ValueError: an option that does not exist, or checkpoints of a run with other settings.
     """
     check_options(optimizer=(optimizer, OPTIMIZERS), precision=(precision, PRECISIONS), schedule=(schedule, SCHEDULES))
-    check_options(monitor=(monitor, ("loss", *BinaryMetrics.NAMES)))
+    check_options(monitor=(monitor, ("loss", *metrics().NAMES)))
     accelerator = make_accelerator(precision, data_seed=hash_seed(seed))
     set_seed(hash_seed(seed, accelerator.process_index))
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -148,14 +150,16 @@ def fit(
                     changing.set_epoch(epoch)
             train_loader.set_epoch(epoch)
             rate = optimizer_.param_groups[0]["lr"]
-            trained = _train_epoch(accelerator, network, loss, train_loader, optimizer_, state, layout, epoch)
-            metrics = _validate(accelerator, validated, validation_loader, layout, loss)
-            if not math.isfinite(metrics["loss"]):
-                raise NonFiniteLoss(f"the validation loss is {metrics['loss']} after epoch {epoch + 1}; {ADVICE}")
+            trained = _train_epoch(
+                accelerator, network, loss, train_loader, optimizer_, state, layout, epoch, metrics()
+            )
+            held_out = _validate(accelerator, validated, validation_loader, layout, metrics(), loss)
+            if not math.isfinite(held_out["loss"]):
+                raise NonFiniteLoss(f"the validation loss is {held_out['loss']} after epoch {epoch + 1}; {ADVICE}")
             if schedule == "plateau":
-                scheduler.step(metrics["loss"])
+                scheduler.step(held_out["loss"])
             row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start, "learning_rate": rate}
-            row |= trained | {f"val_{name}": value for name, value in metrics.items()}
+            row |= trained | {f"val_{name}": value for name, value in held_out.items()}
             state.add(row, f"val_{monitor}", HIGHER_IS_BETTER.get(monitor, True))
             if checkpoints:
                 checkpoints.save(state)
@@ -168,9 +172,15 @@ def fit(
 
 
 def evaluate(
-    model: nn.Module, data: Dataset, *, batch_size: int = 64, precision: str = "float32", workers: int = 0
+    model: nn.Module,
+    data: Dataset,
+    *,
+    metrics: Callable = BinaryMetrics,
+    batch_size: int = 64,
+    precision: str = "float32",
+    workers: int = 0,
 ) -> dict[str, float]:
-    """The metrics of `BinaryMetrics` over a data set, shared out over all processes; the same on each of them.
+    """The metrics over a data set, shared out over all processes; the same on each of them. Arguments as for `fit`.
 
     Leaves the model on the accelerator's device, in NHWC order and in evaluation mode.
     """
@@ -178,26 +188,28 @@ def evaluate(
     loader = make_loader(data, 1 if mixed_sizes(data) else batch_size, workers)
     network, loader = accelerator.prepare(model.to(memory_format=torch.channels_last), loader)
     try:
-        return _validate(accelerator, network, loader, torch.channels_last)
+        return _validate(accelerator, network, loader, torch.channels_last, metrics())
     finally:
         unwrap(accelerator, model)
 
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Probabilities σ(logits) for images (N, C, H, W), in evaluation mode, on the model's device: (N, 1, H, W).
+    """Probabilities for images (N, C, H, W), in evaluation mode, on the model's device: of one channel σ(logits),
+    (N, 1, H, W); of several, for classes, their softmax, (N, classes, H, W).
 
     In float32; within `torch.autocast` the network computes in less.
     """
     model.eval()
     device = next(model.parameters()).device
-    return torch.cat([torch.sigmoid(model(batch.to(device)).float()).cpu() for batch in images.split(64)])
+    logits = (model(batch.to(device)).float() for batch in images.split(64))
+    return torch.cat([(torch.sigmoid(one) if one.shape[1] == 1 else one.softmax(1)).cpu() for one in logits])
 
 
-def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, epoch) -> dict[str, float]:
+def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, epoch, metrics) -> dict[str, float]:
     """One pass over the training data; returns the mean loss of its steps, and the metrics of its batches."""
     network.train()
-    losses, metrics = [], BinaryMetrics()
+    losses = []
     with progress_bar(len(loader), f"epoch {epoch + 1}", accelerator.is_main_process) as bar:
         for step, (image, target) in enumerate(loader):
             logits = network(image.to(memory_format=layout))
@@ -210,7 +222,7 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, e
             if state.averaged:
                 state.averaged.update_parameters(state.model)
             losses.append(batch_loss.detach())
-            metrics.update(BinaryMetrics.count(logits.detach(), target))
+            metrics.update(metrics.count(logits.detach(), target))
             bar.update()
             # Looking at a loss makes the program wait for an accelerator, so it is done now and then.
             if step % 50 == 49 or step + 1 == len(loader):
@@ -236,21 +248,21 @@ def _check_finite(losses: list[Tensor], epoch: int, learning_rate: float) -> Non
 
 
 @torch.no_grad()
-def _validate(accelerator, network, loader, layout, loss=None) -> dict[str, float]:
+def _validate(accelerator, network, loader, layout, metrics, loss=None) -> dict[str, float]:
     network.eval()
-    metrics = BinaryMetrics()
     loss_sum = 0.0
     for image, target in loader:
         logits = network(image.to(memory_format=layout))
-        counts = BinaryMetrics.count(logits, target)
+        counts = metrics.count(logits, target)
+        columns = counts.shape[1]
         if loss is not None:
             # One loss per image, so that batches of any size and any number of processes give the same mean.
-            image_losses = torch.stack([loss(*pair) for pair in zip(logits[:, None], target[:, None])])
+            image_losses = torch.stack([loss(*pair) for pair in zip(logits.split(1), target.split(1))])
             counts = torch.cat([counts, image_losses[:, None]], dim=1)
         # Processes are given whole batches and repeat some images to have enough; gathering drops the repeats.
         counts = accelerator.gather_for_metrics(counts)
-        metrics.update(counts[:, :5])
-        loss_sum = loss_sum + counts[:, 5:].sum()
+        metrics.update(counts[:, :columns])
+        loss_sum = loss_sum + counts[:, columns:].sum()
     result = metrics.compute()
     return result if loss is None else {"loss": float(loss_sum) / result["images"]} | result
 

@@ -1,4 +1,4 @@
-"""The parts a U-Net is put together from: convolution blocks, skips and upsampling, each picked by name.
+"""The parts a U-Net is put together from: convolution blocks, skips, upsampling, bottlenecks, each picked by name.
 
 Every part maps (N, C, H, W) to (N, C', H', W'). To add one, write the module and enter it in its table.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
@@ -106,16 +107,17 @@ class ConcurrentSqueezeExcitation(nn.Module):
 class AttentionGate(nn.Module):
     """Additive attention gate: α·x with α = σ(ψ(ReLU(W_x x + W_g g))) (Oktay et al. 2018, arXiv 1804.03999, eq. 1–2).
 
-    x: the skip (N, C, H, W); g: the gating signal, already at the skip's size, (N, C, H, W). Returns (N, C, H, W).
+    x: the skip (N, C, H, W); g: the gating signal, already at the skip's size, (N, G, H, W), G = C if nothing else
+    is said. Returns (N, C, H, W).
     The gate's inner width is half the skip's, at least one; each 1×1 convolution is followed by the network's
     normalisation, the one-channel ψ by one over the whole map.
     """
 
-    def __init__(self, channels: int, norm):
+    def __init__(self, channels: int, norm, gating_channels: int | None = None):
         super().__init__()
         inner = max(1, channels // 2)
         self.w_x = nn.Sequential(nn.Conv2d(channels, inner, 1), norm(inner))
-        self.w_g = nn.Sequential(nn.Conv2d(channels, inner, 1), norm(inner))
+        self.w_g = nn.Sequential(nn.Conv2d(gating_channels or channels, inner, 1), norm(inner))
         one_channel_norm = nn.BatchNorm2d(1) if isinstance(norm(inner), nn.BatchNorm2d) else nn.GroupNorm(1, 1)
         self.psi = nn.Sequential(nn.Conv2d(inner, 1, 1), one_channel_norm, nn.Sigmoid())
 
@@ -123,38 +125,131 @@ class AttentionGate(nn.Module):
         return x * self.psi(torch.relu(self.w_x(x) + self.w_g(g)))
 
 
-class ConcatenateSkip(nn.Module):
-    """The U-Net's skip: encoder features beside the upsampled ones, 2·C channels."""
+class PyramidPooling(nn.Module):
+    """Pyramid pooling: what is seen in ever larger parts of the image, beside each place's own features.
+
+    The features are averaged over grids of 1×1, 2×2, 3×3 and 6×6 cells; each result goes through a 1×1 convolution to a
+    quarter of the channels and a ReLU, and is brought back to full size bilinearly; all of them and the features
+    themselves are joined by a 3×3 convolution (Zhao et al. 2017, arXiv 1612.01105, section 3.2).
+    (N, C, H, W) → the same. The branches have no normalisation: over the one cell of a single image there is no
+    variance to divide by.
+    """
+
+    GRIDS = (1, 2, 3, 6)
 
     def __init__(self, channels: int, norm):
         super().__init__()
-        self.out_channels = 2 * channels
+        quarter = max(1, channels // 4)
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(cells), nn.Conv2d(channels, quarter, 1), nn.ReLU(inplace=True))
+            for cells in self.GRIDS
+        )
+        joined = channels + quarter * len(self.GRIDS)
+        self.join = nn.Sequential(nn.Conv2d(joined, channels, 3, padding=1), norm(channels), nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = [F.interpolate(branch(x), x.shape[-2:], mode="bilinear") for branch in self.branches]
+        return self.join(torch.cat([x, *pooled], dim=1))
+
+
+class ConcatenateSkip(nn.Module):
+    """The U-Net's skip: encoder features (C channels) beside the upsampled ones (U): C + U channels."""
+
+    def __init__(self, channels: int, up_channels: int, norm):
+        super().__init__()
+        self.out_channels = channels + up_channels
 
     def forward(self, skip: Tensor, up: Tensor) -> Tensor:
         return torch.cat([skip, up], dim=1)
 
 
 class AttentionSkip(nn.Module):
-    """Encoder features weighted by an attention gate, beside the upsampled ones, 2·C channels."""
+    """Encoder features weighted by an attention gate, one weight a place, beside the upsampled ones: C + U channels."""
 
-    def __init__(self, channels: int, norm):
+    def __init__(self, channels: int, up_channels: int, norm):
         super().__init__()
-        self.gate = AttentionGate(channels, norm)
-        self.out_channels = 2 * channels
+        self.gate = AttentionGate(channels, norm, up_channels)
+        self.out_channels = channels + up_channels
 
     def forward(self, skip: Tensor, up: Tensor) -> Tensor:
         return torch.cat([self.gate(skip, up), up], dim=1)
 
 
-class NoSkip(nn.Module):
-    """Leaves the encoder's features out: what remains is an autoencoder, C channels."""
+class FeatureGate(nn.Module):
+    """α·s with α = σ(W [s, u] + b), a weight for every feature at every place; W a 1×1 convolution.
 
-    def __init__(self, channels: int, norm):
+    s: the skip (N, C, H, W); u: the upsampled features (N, U, H, W). Returns (N, C, H, W). It is the gate of highway
+    networks (Srivastava et al. 2015, arXiv 1505.00387), on a skip.
+    """
+
+    def __init__(self, channels: int, up_channels: int):
         super().__init__()
+        self.weight = nn.Sequential(nn.Conv2d(channels + up_channels, channels, 1), nn.Sigmoid())
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        return skip * self.weight(torch.cat([skip, up], dim=1))
+
+
+class GatedConcatenateSkip(nn.Module):
+    """Encoder features weighted by a `FeatureGate`, beside the upsampled ones: C + U channels."""
+
+    def __init__(self, channels: int, up_channels: int, norm):
+        super().__init__()
+        self.gate = FeatureGate(channels, up_channels)
+        self.out_channels = channels + up_channels
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        return torch.cat([self.gate(skip, up), up], dim=1)
+
+
+class GatedAddSkip(nn.Module):
+    """Encoder features weighted by a `FeatureGate`, added to the upsampled ones: C channels.
+
+    Where U is not C, a 1×1 convolution takes the upsampled features to C channels first.
+    """
+
+    def __init__(self, channels: int, up_channels: int, norm):
+        super().__init__()
+        self.gate = FeatureGate(channels, up_channels)
+        self.project = nn.Identity() if up_channels == channels else nn.Conv2d(up_channels, channels, 1)
         self.out_channels = channels
 
     def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        return self.gate(skip, up) + self.project(up)
+
+
+class NoSkip(nn.Module):
+    """Leaves the encoder's features out: what remains is an autoencoder, U channels."""
+
+    def __init__(self, channels: int, up_channels: int, norm):
+        super().__init__()
+        self.out_channels = up_channels
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
         return up
+
+
+class TransposedUp(nn.ConvTranspose2d):
+    """2×2 transposed convolution of stride 2: twice the size, and the channels of the level above."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 2, stride=2)
+
+
+class NearestUp(nn.Upsample):
+    """Every value four times: twice the size, the channels stay (Keras' `UpSampling2D`; no parameters)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(scale_factor=2, mode="nearest")
+        self.out_channels = in_channels
+
+
+class BilinearUp(nn.Upsample):
+    """Bilinear interpolation: twice the size, the channels stay; no parameters."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(scale_factor=2, mode="bilinear")
+        self.out_channels = in_channels
 
 
 class Normalize(nn.Module):
@@ -190,5 +285,24 @@ def initialize_kaiming(network: nn.Module) -> None:
 
 
 NORMS = {"batch": batch_norm, "group": group_norm}
-BLOCKS = {"double": ConvBlock, "double-se": partial(ConvBlock, extra=SqueezeExcitation), "residual": ResidualBlock}
-SKIPS = {"concatenate": ConcatenateSkip, "attention": AttentionSkip, "none": NoSkip}
+BLOCKS = {
+    "double": ConvBlock,
+    "double-se": partial(ConvBlock, extra=SqueezeExcitation),
+    "triple": partial(ConvBlock, convolutions=3),
+    "triple-se": partial(ConvBlock, convolutions=3, extra=SqueezeExcitation),
+    "residual": ResidualBlock,
+}
+SKIPS = {
+    "concatenate": ConcatenateSkip,
+    "attention": AttentionSkip,
+    "gated-add": GatedAddSkip,
+    "gated-concatenate": GatedConcatenateSkip,
+    "none": NoSkip,
+}
+UPS = {"transposed": TransposedUp, "nearest": NearestUp, "bilinear": BilinearUp}
+# What follows the bottleneck's block: functions of its channels and the normalisation.
+BOTTLENECKS = {
+    "plain": (),
+    "se": (lambda channels, norm: SqueezeExcitation(channels),),
+    "se-pyramid": (lambda channels, norm: SqueezeExcitation(channels), PyramidPooling),
+}

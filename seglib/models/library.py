@@ -1,8 +1,10 @@
-"""U-Nets whose encoders come from a library: segmentation_models_pytorch, with timm's networks where it offers them."""
+"""Networks from a library: segmentation_models_pytorch, with timm's encoders where it offers them. All from fresh
+weights."""
 
 from __future__ import annotations
 
 import segmentation_models_pytorch as smp
+import torch
 from torch import Tensor, nn
 
 
@@ -42,6 +44,53 @@ class EncoderUNet(nn.Module):
                 block.attention2 = nn.Sequential(block.attention2, nn.Dropout2d(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        padded = nn.functional.pad(x, (0, -width % 32, 0, -height % 32), mode="replicate")
-        return self.network(padded)[..., :height, :width]
+        return _padded(self.network, x, 32)
+
+
+class DeepLabV3Plus(nn.Module):
+    """segmentation_models_pytorch's DeepLabV3+ (Chen et al. 2018, arXiv 1802.02611) on ResNet-18, from fresh weights.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the logits.
+
+    Shapes: (N, in_channels, H, W) float → logits (N, out_channels, H, W), for any H and W ≥ 1: padded as in
+    `EncoderUNet`, to a multiple of 16.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.in_channels = in_channels
+        self.network = smp.DeepLabV3Plus(
+            "resnet18", encoder_weights=None, in_channels=in_channels, classes=out_channels
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Its pooled branch normalises one value a channel and image: of a single image, there is nothing to learn from.
+        alone = self.training and len(x) == 1
+        return _padded(self.network, torch.cat([x, x]) if alone else x, 16)[: len(x)]
+
+
+class Segformer(nn.Module):
+    """segmentation_models_pytorch's SegFormer (Xie et al. 2021, arXiv 2105.15203), size B0, from fresh weights.
+
+    Arguments and shapes as for `DeepLabV3Plus`; padded to a multiple of 32.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.in_channels = in_channels
+        self.network = smp.Segformer("mit_b0", encoder_weights=None, in_channels=in_channels, classes=out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _padded(self.network, x, 32)
+
+
+def _padded(network: nn.Module, x: Tensor, multiple: int) -> Tensor:
+    """What a network says of images padded on the right and at the bottom to multiples of `multiple`, cropped."""
+    height, width = x.shape[-2:]
+    padded = nn.functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    return network(padded)[..., :height, :width]
+
+
+NETWORKS = {"deeplabv3-plus": DeepLabV3Plus, "segformer": Segformer}

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import BLOCKS, NORMS, SKIPS
+from .blocks import BLOCKS, BOTTLENECKS, NORMS, SKIPS, UPS
 
 
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with exchangeable parts.
 
-    At each level of the encoder a convolution block, then 2×2 max pooling; at each level of the decoder a 2×2
-    transposed convolution, the skip from the encoder, and a block; a 1×1 convolution at the end gives the logits.
+    At each level of the encoder a convolution block, then 2×2 max pooling; at each level of the decoder upsampling, by
+    a 2×2 transposed convolution or without parameters, the skip from the encoder, and a block; a 1×1 convolution at
+    the end gives the logits.
 
     Args:
         in_channels: channels of the image.
@@ -24,6 +25,8 @@ class UNet(nn.Module):
         decoder_block: another one for the decoder; None: the same.
         norm: "batch" or "group" (eight groups: every width must be a multiple of 8, of 16 with attention gates).
         skip: how encoder features reach the decoder, a name in `blocks.SKIPS`.
+        up: how the decoder doubles the size of features, a name in `blocks.UPS`.
+        bottleneck: what follows the lowest level's block, a name in `blocks.BOTTLENECKS`.
         dropout: probability of dropping a whole channel, in the deeper half of the encoder's levels and in the
             bottleneck.
         refine: add the first input channel, a mask to be refined, to the logits, so that the network has to learn
@@ -43,6 +46,8 @@ class UNet(nn.Module):
         decoder_block: str | None = None,
         norm: str = "batch",
         skip: str = "concatenate",
+        up: str = "transposed",
+        bottleneck: str = "plain",
         dropout: float = 0.0,
         refine: bool = False,
     ):
@@ -59,11 +64,13 @@ class UNet(nn.Module):
             stage = [make_block(above, below, make_norm)]
             if dropout and level >= levels / 2:
                 stage.append(nn.Dropout2d(dropout))
+            if level == levels - 1:
+                stage += [make_part(below, make_norm) for make_part in BOTTLENECKS[bottleneck]]
             self.encoder.append(nn.Sequential(*stage))
         self.up, self.skips, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for below, width in zip(widths[:0:-1], widths[-2::-1]):
-            self.up.append(nn.ConvTranspose2d(below, width, 2, stride=2))
-            self.skips.append(make_skip(width, make_norm))
+            self.up.append(UPS[up](below, width))
+            self.skips.append(make_skip(width, self.up[-1].out_channels, make_norm))
             self.decoder.append(make_decoder_block(self.skips[-1].out_channels, width, make_norm))
         self.head = nn.Conv2d(widths[0], out_channels, 1)
 
