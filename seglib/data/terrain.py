@@ -64,7 +64,9 @@ def draw_photograph(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     ground = (x - 0.5) * distance * 250 + 2000, distance * 250
     direction = rng.uniform(0, 2 * np.pi)
 
-    regions = _regions(rng, ground)
+    # Where the ground is seen from the side, regions would become lines.
+    near = np.minimum(distance, 2.5)
+    regions = _regions(rng, ((x - 0.5) * near * 250 + 2000, near * 250 - 300 * (y - 0.5)))
     surfaces = {SOIL: _gravel(rng, ground), BEDROCK: _plates(rng, ground), SAND: _dunes(rng, ground, direction)}
     picture = np.select([regions == kind for kind in surfaces], list(surfaces.values())).astype(np.float32)
     picture += 0.10 * (_sampled(_noise(rng, 3), ground, 0.25) - 0.5)  # slopes, lit and shaded
@@ -77,11 +79,11 @@ def draw_photograph(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     hills = horizon - 0.10 * np.maximum(_noise(rng, 3)[7, :DRAWN] - 0.35, 0)
     picture = np.where(y < ridge, np.where(y < hills, sky + 0.1 * (horizon - y), sky - 0.14), picture)
     truth[y < ridge + 0.055 * (1 - horizon)] = BACKGROUND  # what is farther than about 30 m, nobody labels
-    if rng.random() < 0.3:
+    if rng.random() < 0.4:
         _add_rover(rng, picture, truth)
 
     radius = np.hypot(x - 0.5, y - 0.5)
-    picture = (picture - 0.08 * radius**2 - 0.45) * rng.uniform(0.8, 1.3) + rng.uniform(0.33, 0.55)
+    picture = (picture - 0.08 * radius**2 - 0.45) * rng.uniform(0.55, 0.95) + rng.uniform(0.16, 0.34)
     small = cv2.resize(picture.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     small += rng.normal(0, 0.012, small.shape)
     image = (np.clip(small, 0.02, 1) * 255).round().astype(np.uint8)
@@ -160,7 +162,7 @@ def _sampled(tile: np.ndarray, ground: tuple[np.ndarray, np.ndarray], scale: flo
 def _regions(rng: np.random.Generator, ground: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """What lies where: one ground, often a second one, seldom all three: (H, W)."""
     kinds = rng.permutation([SOIL, BEDROCK, SAND])
-    order = sorted(kinds, key=lambda kind: rng.random() / {SOIL: 1.0, BEDROCK: 1.35, SAND: 0.42}[int(kind)])
+    order = sorted(kinds, key=lambda kind: rng.random() / {SOIL: 1.1, BEDROCK: 1.3, SAND: 0.32}[int(kind)])
     regions = np.full(ground[0].shape, order[0])
     for kind, chance in ((order[1], 0.45), (order[2], 0.12)):
         if rng.random() < chance:
@@ -221,8 +223,8 @@ def _add_rocks(
     """Draws rocks with shadows into picture and labels, the farthest first: many small ones, which belong to the ground
     they lie on, and in some photographs large ones, a class of their own."""
     sizes = rng.uniform(0.004, 0.016, int(rng.integers(0, 40))).tolist()
-    if rng.random() < 0.2:
-        sizes += rng.uniform(0.035, 0.085, int(rng.integers(1, 4))).tolist()
+    if rng.random() < 0.3:
+        sizes += rng.uniform(0.04, 0.09, int(rng.integers(1, 4))).tolist()
     top = max(horizon + 0.06, 0.02)
     places = rng.uniform((0, top), (1, 1), (len(sizes), 2))
     light = np.array([np.cos(direction), -0.6])
