@@ -305,6 +305,77 @@ def cheapest_paths(solution: Callable) -> None:
     )
 
 
+def mean_iou_of(solution: Callable) -> None:
+    """Mean IoU from a confusion matrix, without the pixels that nobody labelled (class 0)."""
+    by_hand = np.array([[50, 5, 5], [1, 6, 3], [2, 2, 16]])
+    # Class 1: 6 of 10 are found, 2 of class 2 are taken for it: 6 / 12. Class 2: 16 of 20, and 3: 16 / 23.
+    wanted = (6 / 12 + 16 / 23) / 2
+    answer = float(solution(by_hand))
+    counted = (6 / 17 + 16 / 28) / 2
+    assert abs(answer - counted) > 1e-9, (
+        "You count pixels that nobody labelled as false positives. Their row, the first one, does not count here."
+    )
+    assert abs(answer - wanted) < 1e-9, (
+        f"For [[50, 5, 5], [1, 6, 3], [2, 2, 16]] it is (6/12 + 16/23) / 2 = {wanted:.4f}, yours is {answer:.4f}. "
+        "Labelled pixels that are taken for background are missed, and class 0 is not in the mean."
+    )
+    absent = np.array([[9, 0, 0, 4], [0, 8, 0, 2], [0, 0, 0, 0], [0, 0, 0, 10]])
+    answer = float(solution(absent))
+    assert abs(answer - (8 / 10 + 10 / 12) / 2) < 1e-9, (
+        f"A class that is neither there nor predicted (here class 2) is left out of the mean, yours gives {answer:.4f}."
+    )
+    assert by_hand.sum() == 90, "Your function changes the matrix that it is given."
+
+
+def hold_out(solution: Callable) -> None:
+    """Rows for the test, whole photographs only."""
+    rng = np.random.default_rng(4)
+    ids = np.array([f"photo {number}" for number in rng.integers(0, 60, 100)])
+    chosen = np.asarray(solution(ids, 0.25, 0))
+    assert (chosen.dtype, chosen.shape) == (bool, ids.shape), (
+        f"Expected a bool for each of {len(ids)} rows, got {chosen.dtype} {chosen.shape}."
+    )
+    torn = set(ids[chosen]) & set(ids[~chosen])
+    assert not torn, f"{len(torn)} photographs are on both sides, such as {min(torn)}. Draw ids, and not rows."
+    names = len(set(ids))
+    share = len(set(ids[chosen])) / names
+    assert abs(share - 0.25) <= 1 / names, f"A quarter of the photographs was asked for, yours has {share:.2f}."
+    assert (chosen == np.asarray(solution(ids, 0.25, 0))).all(), "The same seed should give the same rows."
+    assert (chosen != np.asarray(solution(ids, 0.25, 1))).any(), "Another seed should give other rows."
+    shuffled = rng.permutation(len(ids))
+    assert (np.asarray(solution(ids[shuffled], 0.25, 0)) == chosen[shuffled]).all(), (
+        "Which photographs are drawn should not depend on the order of the rows: sort the ids first (np.unique does)."
+    )
+
+
+def grow(solution: Callable) -> None:
+    """One step of growing: an unlabelled smooth pixel takes the class that most of its four neighbours have."""
+    labels = np.array([[0, 0, 0, 0, 0], [0, 1, 0, 2, 0], [0, 0, 0, 2, 0]])
+    smooth = np.ones(labels.shape, bool)
+    wanted = np.array([[0, 1, 0, 2, 0], [1, 1, 1, 2, 2], [0, 1, 2, 2, 2]])
+    answer = np.asarray(solution(labels, smooth))
+    assert answer.shape == wanted.shape, f"Expected shape {wanted.shape}, yours is {answer.shape}."
+    assert (labels == [[0, 0, 0, 0, 0], [0, 1, 0, 2, 0], [0, 0, 0, 2, 0]]).all(), "Your function changes its input."
+    assert answer[1, 2] == 1, (
+        f"Between a 1 and a 2 with one neighbour each, the lower number wins; yours has {answer[1, 2]}."
+    )
+    assert answer[0, 0] == 0, (
+        "A corner without a labelled neighbour stays 0: do areas grow diagonally, or twice a step?"
+    )
+    assert (answer == wanted).all(), f"Expected {wanted.tolist()}, yours is {answer.tolist()}."
+    rough = smooth.copy()
+    rough[1, 2] = False
+    assert np.asarray(solution(labels, rough))[1, 2] == 0, "Where the picture is not smooth, nothing grows."
+    rng = np.random.default_rng(6)
+    labels, smooth = rng.integers(0, 4, (9, 13)), rng.random((9, 13)) < 0.7
+    padded = np.pad(labels, 1)
+    around = np.stack([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])
+    counts = np.stack([(around == number).sum(0) for number in (1, 2, 3)])
+    wanted = np.where((labels == 0) & smooth & (counts.max(0) > 0), counts.argmax(0) + 1, labels)
+    differ = int((np.asarray(solution(labels, smooth)) != wanted).sum())
+    assert not differ, f"On a random picture yours differs at {differ} of {labels.size} pixels. What is labelled stays."
+
+
 CHECKS = {
     function.__name__: function
     for function in (
@@ -320,5 +391,8 @@ CHECKS = {
         encode,
         optimism,
         cheapest_paths,
+        mean_iou_of,
+        hold_out,
+        grow,
     )
 }

@@ -29,6 +29,7 @@ STYLES = [
     ("0.2", "--", "x"),
 ]
 FALSE_POSITIVE, FALSE_NEGATIVE = ORANGE, BLUE
+CLASS_COLOURS = ("#000000", ORANGE, BLUE, "#F0E442", PURPLE)  # of class labels, from 0 on
 
 
 def _styled(axis, named: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
@@ -128,6 +129,38 @@ def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = ()
             _show(axis, picture)
     for axis, title in zip(axes[0], titles):
         axis.set_title(title, fontsize=9)
+    return figure
+
+
+def coloured(labels: np.ndarray, picture: np.ndarray | None = None) -> np.ndarray:
+    """Class labels (H, W) in `CLASS_COLOURS`, mixed half and half with a grey picture where one is given: uint8
+    (H, W, 3)."""
+    palette = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in CLASS_COLOURS], np.uint8)
+    colours = palette[labels]
+    return colours if picture is None else (colours // 2 + picture[..., None] // 2).astype(np.uint8)
+
+
+def name_classes(figure: Figure, names: Sequence[str]) -> Figure:
+    """Puts a legend of class colours below a figure; returns the figure."""
+    handles = [Patch(color=colour, label=name) for colour, name in zip(CLASS_COLOURS, names)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(names), frameon=False)
+    return figure
+
+
+def confusion(matrices: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
+    """Confusion matrices side by side: of each true class (down) the share that is taken for each class (across)."""
+    figure, axes = plt.subplots(
+        1, len(matrices), figsize=(4.6 * len(matrices), 4.2), layout="constrained", squeeze=False
+    )
+    for axis, (title, matrix) in zip(axes[0], matrices.items()):
+        shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+        shown = axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+        for (i, j), share in np.ndenumerate(shares):
+            axis.text(j, i, f"{share:.2f}", ha="center", va="center", color="black" if share > 0.5 else "white")
+        ticks = {"xticks": range(len(names)), "yticks": range(len(names)), "yticklabels": names}
+        axis.set(**ticks, xlabel="predicted", ylabel="truth", title=title)
+        axis.set_xticklabels(names, rotation=30, ha="right")
+    figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the true class")
     return figure
 
 

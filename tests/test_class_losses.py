@@ -1,0 +1,216 @@
+"""Losses for many classes, against PyTorch, segmentation_models_pytorch, loops over the formulas and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from seglib.losses import (
+    bce_loss,
+    boundary_loss,
+    cross_entropy_loss,
+    dice_loss,
+    distance_boundary_loss,
+    focal_loss,
+    iou_loss,
+    signed_distance,
+    sobel_boundary_loss,
+    weighted_sum,
+)
+
+EVERY = [cross_entropy_loss, focal_loss, dice_loss, iou_loss, sobel_boundary_loss, distance_boundary_loss]
+
+
+def batch(shape=(2, 4, 5, 8), ignored=0.2, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(shape, generator=generator, dtype=dtype) * 2
+    target = torch.randint(0, shape[1], (shape[0], *shape[2:]), generator=generator)
+    hidden = torch.rand(target.shape, generator=generator) < ignored
+    return logits, target.masked_fill(hidden, 255)
+
+
+def pixels(logits, target):
+    """(probabilities of the classes, true class) of each pixel that counts."""
+    p = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
+    for n, y, x in zip(*np.nonzero(target.numpy() != 255)):
+        yield p[n, :, y, x], int(target[n, y, x])
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 3.0, 8.0]])
+def test_cross_entropy_is_pytorch_s(weights):
+    logits, target = batch()
+    weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+    expected = F.cross_entropy(logits, target, weight, ignore_index=255)
+    torch.testing.assert_close(cross_entropy_loss(logits, target, weights), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+def test_focal_loss_by_a_loop(gamma):
+    logits, target = batch()
+    each = [-((1 - p[t]) ** gamma) * math.log(p[t]) for p, t in pixels(logits, target)]
+    assert focal_loss(logits, target, gamma).item() == pytest.approx(np.mean(each))
+
+
+def test_focal_loss_without_focus_is_cross_entropy():
+    logits, target = batch()
+    torch.testing.assert_close(focal_loss(logits, target, 0.0), cross_entropy_loss(logits, target))
+    binary, truth = torch.randn(2, 1, 5, 8), (torch.rand(2, 1, 5, 8) < 0.4).float()
+    torch.testing.assert_close(focal_loss(binary, truth, 0.0), bce_loss(binary, truth))
+
+
+def test_binary_focal_loss_is_the_library_s():
+    logits, target = torch.randn(2, 1, 5, 8), (torch.rand(2, 1, 5, 8) < 0.4).float()
+    theirs = smp.losses.FocalLoss("binary", gamma=2.0)(logits, target)
+    torch.testing.assert_close(focal_loss(logits, target), theirs)
+
+
+def test_two_classes_are_the_binary_case():
+    binary, truth = torch.randn(3, 1, 5, 8).double(), (torch.rand(3, 1, 5, 8) < 0.4).double()
+    two, classes = torch.cat([torch.zeros_like(binary), binary], 1), truth[:, 0].long()
+    torch.testing.assert_close(cross_entropy_loss(two, classes), bce_loss(binary, truth))
+    torch.testing.assert_close(focal_loss(two, classes), focal_loss(binary, truth))
+    # Of the two classes, one is the object and the other what is left.
+    both = (dice_loss(binary, truth) + dice_loss(-binary, 1 - truth)) / 2
+    torch.testing.assert_close(dice_loss(two, classes), both)
+
+
+@pytest.mark.parametrize("loss", [dice_loss, iou_loss])
+def test_overlap_losses_by_a_loop(loss):
+    logits, target = batch()
+    probability = logits.softmax(1)
+    each = []
+    for n in range(2):
+        counted = target[n] != 255
+        for k in range(4):
+            p, t = probability[n, k][counted], (target[n] == k)[counted].double()
+            overlap, total = (p * t).sum(), p.sum() + t.sum()
+            score = (2 * overlap + 1) / (total + 1) if loss is dice_loss else (overlap + 1) / (total - overlap + 1)
+            each.append(1 - score.item())
+    assert loss(logits, target).item() == pytest.approx(np.mean(each))
+
+
+def test_dice_is_the_library_s_where_every_class_is_there():
+    logits, target = batch(shape=(1, 4, 6, 9), ignored=0.0)
+    assert set(target.unique().tolist()) == {0, 1, 2, 3}
+    theirs = smp.losses.DiceLoss("multiclass", smooth=0.5)(logits, target)  # counts halves of numerator and denominator
+    torch.testing.assert_close(dice_loss(logits, target), theirs)
+
+
+def test_a_class_that_is_absent_still_has_a_gradient():
+    """The library's leaves such a class out; ours asks for less of it."""
+    target = torch.zeros(1, 5, 8, dtype=torch.int64)
+    logits = torch.zeros(1, 3, 5, 8, requires_grad=True)
+    dice_loss(logits, target).backward()
+    assert (logits.grad[:, 1:] > 0).all()
+    assert (logits.grad[:, 0] < 0).all()
+
+
+def test_sobel_loss_by_scipy():
+    logits, target = batch(ignored=0.0)
+    probability = logits.softmax(1).numpy()
+    expected = []
+    for n in range(2):
+        for k in range(4):
+            magnitudes = []
+            for picture in (probability[n, k], (target[n] == k).numpy().astype(float)):
+                gx, gy = (ndimage.sobel(picture, axis, mode="constant") for axis in (0, 1))
+                magnitudes.append(np.sqrt(gx**2 + gy**2 + 1e-8))
+            expected.append((magnitudes[0] - magnitudes[1]) ** 2)
+    assert sobel_boundary_loss(logits, target).item() == pytest.approx(np.mean(expected))
+
+
+def test_boundary_loss_by_a_loop_over_all_pixels():
+    logits, target = batch(ignored=0.0)
+    probability, total = logits.softmax(1), 0.0
+    for n, k, y, x in np.ndindex(2, 4, 5, 8):
+        own = (target[n] == k).numpy()
+        others = np.nonzero(own != own[y, x])
+        far = min(math.hypot(y - a, x - b) for a, b in zip(*others))
+        total += probability[n, k, y, x].item() * (1 - far if own[y, x] else far)
+    assert distance_boundary_loss(logits, target).item() == pytest.approx(total / logits.numel())
+
+
+def test_boundary_loss_is_a_mean_over_the_pixels_that_count():
+    logits, target = batch()
+    each = torch.stack([torch.where(target == 255, 255, (target == k).long()) for k in range(4)], 1)
+    maps = signed_distance(each).double()
+    assert not maps[:, 0][target == 255].any()
+    expected = (logits.softmax(1) * maps).sum() / (4 * (target != 255).sum())
+    torch.testing.assert_close(distance_boundary_loss(logits, target), expected)
+    torch.testing.assert_close(boundary_loss(logits, maps), (logits.softmax(1) * maps).mean())
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_gradients(loss):
+    logits, target = batch(shape=(2, 3, 3, 4))
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_ignored_pixels_do_not_matter(loss):
+    logits, target = batch()
+    other = logits + 5 * torch.randn_like(logits) * (target == 255)[:, None]
+    torch.testing.assert_close(loss(other, target), loss(logits, target))
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_nothing_but_ignored_pixels(loss):
+    logits = torch.randn(2, 3, 4, 5, requires_grad=True)
+    value = loss(logits, torch.full((2, 4, 5), 255))
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad.isfinite().all()
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("loss", EVERY)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_taken_to_float32(loss, dtype):
+    logits, target = batch(shape=(2, 5, 64, 96), dtype=torch.float32)
+    half = logits.to(dtype)
+    value = loss(half, target)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, loss(half.float(), target))
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_order_of_the_batch_and_memory_layout(loss):
+    logits, target = batch(shape=(3, 4, 5, 8))
+    turned = logits.transpose(2, 3).contiguous().transpose(2, 3)
+    assert not turned.is_contiguous()
+    torch.testing.assert_close(loss(turned, target), loss(logits, target))
+    torch.testing.assert_close(loss(logits.flip(0), target.flip(0)), loss(logits, target))
+
+
+@pytest.mark.parametrize("loss", EVERY)
+@pytest.mark.parametrize("target", [torch.zeros(2, 5, 7), torch.zeros(1, 5, 8), torch.zeros(2, 1, 5, 8)])
+def test_targets_that_do_not_fit(loss, target):
+    with pytest.raises(ValueError, match="expected"):
+        loss(torch.zeros(2, 3, 5, 8), target.long())
+
+
+@pytest.mark.parametrize("label", [3, 254, -1])
+def test_labels_that_are_no_class(label):
+    with pytest.raises(ValueError, match="expected classes from 0 to 2, or 255"):
+        cross_entropy_loss(torch.zeros(1, 3, 2, 2), torch.full((1, 2, 2), label))
+
+
+def test_cross_entropies_are_not_mixed_up():
+    with pytest.raises(ValueError, match="expected a binary target"):
+        bce_loss(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="expected a target of classes"):
+        cross_entropy_loss(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
+    with pytest.raises(ValueError, match="a weight for each of 3 classes"):
+        cross_entropy_loss(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64), [1.0, 2.0])
+
+
+def test_a_sum_hands_on_its_options():
+    logits, target = batch()
+    weights = [1.0, 0.5, 3.0, 8.0]
+    loss = weighted_sum({"ce": 0.6, "dice": 0.2, "focal": 0.2}, focal_gamma=3.0, class_weights=weights)
+    expected = 0.6 * cross_entropy_loss(logits, target, weights) + 0.2 * dice_loss(logits, target)
+    torch.testing.assert_close(loss(logits, target), expected + 0.2 * focal_loss(logits, target, 3.0))
