@@ -342,7 +342,18 @@ class Training(Strict):
     plateau_patience: int = Field(5, ge=0)
     average: float = Field(0.0, ge=0, lt=1)
     monitor: Literal[
-        "loss", "iou", "dice", "mean_iou", "iou_pooled", "dice_pooled", "mean_iou_pooled", "pixel_accuracy", "bce", "ce"
+        "loss",
+        "iou",
+        "dice",
+        "mean_iou",
+        "iou_pooled",
+        "dice_pooled",
+        "mean_iou_pooled",
+        "pixel_accuracy",
+        "bce",
+        "mean_iou_all_pixels",
+        "pixel_accuracy_labelled",
+        "ce",
     ] = "iou"
     patience: int | None = Field(None, ge=1)
     precision: Literal["auto", "float32", "bf16", "fp16"] = "float32"

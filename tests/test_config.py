@@ -18,8 +18,8 @@ from seglib.config import (
     row_names,
 )
 from seglib.data import scribbles, shapes, strokes
-from seglib.metrics import BinaryMetrics
-from seglib.models import blocks
+from seglib.metrics import BinaryMetrics, ClassMetrics
+from seglib.models import blocks, library
 from seglib.sweep import cells
 
 RANGES = ("base", "contrast", "blur_sigma", "gaussian_sigma", "salt_pepper")
@@ -216,6 +216,10 @@ def test_kervadec_s_loss_takes_over_by_a_hundredth_an_epoch():
         "iou": 0,
         "sobel_boundary": 0,
         "positive_weight": 1,
+        "ce": 0,
+        "focal": 0,
+        "focal_gamma": 2,
+        "class_weights": None,
     }
 
 
@@ -271,6 +275,10 @@ SCRIBBLES = {
         "iou": 1.0,
         "bce": 0.2,
         "positive_weight": 3,
+        "ce": 0,
+        "focal": 0,
+        "focal_gamma": 2,
+        "class_weights": None,
         "dice": 0,
         "sobel_boundary": 0,
         "boundary": 0,
@@ -698,14 +706,17 @@ def test_what_may_be_chosen_exists():
     assert choices(config.UNet, "block") == choices(config.UNet, "decoder_block") == set(blocks.BLOCKS)
     assert choices(config.UNet, "norm") == set(blocks.NORMS)
     assert choices(config.UNet, "skip") == set(blocks.SKIPS)
-    augmentations = (choices(data, "augment") for data in (config.Shapes, config.Faces, config.Brush))
+    assert choices(config.UNet, "up") == set(blocks.UPS)
+    assert choices(config.UNet, "bottleneck") == set(blocks.BOTTLENECKS)
+    assert choices(config.LibraryNetwork, "network") == set(library.NETWORKS)
+    augmentations = (choices(data, "augment") for data in (config.Shapes, config.Faces, config.Brush, config.Mars))
     assert set().union(*augmentations) == set(experiment.AUGMENTATIONS)
     assert choices(config.Brush, "hints") == set(strokes.SIMULATORS)
     assert choices(config.Baseline, "filter") == set(baselines.FILTERS)
     assert choices(config.Training, "optimizer") == set(training.OPTIMIZERS)
     assert choices(config.Training, "schedule") == set(training.SCHEDULES)
     assert choices(config.HintBaseline, "method") == set(baselines.FROM_HINT)
-    assert set(config.Loss.model_fields) == {*losses.LOSSES, "boundary_growth", "positive_weight"}
+    assert set(config.Loss.model_fields) == {*losses.LOSSES, *experiment.LOSS_OPTIONS}
     assert choices(config.ScribbleBaseline, "method") == set(baselines.FROM_STROKES)
     assert set(typing.get_args(typing.get_args(config.Scribbles.model_fields["clues"].annotation)[0])) == set(
         scribbles.CLUES
@@ -713,7 +724,9 @@ def test_what_may_be_chosen_exists():
 
 
 def test_what_may_be_monitored_is_what_is_measured():
-    assert typing.get_args(config.Training.model_fields["monitor"].annotation) == ("loss", *BinaryMetrics.NAMES)
+    known = typing.get_args(config.Training.model_fields["monitor"].annotation)
+    assert len(set(known)) == len(known)
+    assert set(known) == {"loss", *BinaryMetrics.NAMES, *ClassMetrics(()).NAMES}
 
 
 # --- sweeps ---

@@ -17,10 +17,18 @@ from seglib.data.common import channel_statistics, to_tensor
 from seglib.experiment import make_model
 from seglib.models.blocks import (
     BLOCKS,
+    BOTTLENECKS,
     NORMS,
     SKIPS,
+    UPS,
     AttentionGate,
+    AttentionSkip,
+    FeatureGate,
+    GatedAddSkip,
+    NearestUp,
     Normalize,
+    NoSkip,
+    PyramidPooling,
     ResidualBlock,
     SqueezeExcitation,
     initialize_kaiming,
@@ -95,19 +103,62 @@ def unet(x, model):
         convolutions, norms = parts(module)
         for conv, norm in zip(convolutions, norms):  # squeeze-and-excitation's two convolutions, behind, have no norm
             x = torch.relu(normalise(F.conv2d(x, conv.weight, conv.bias, padding=1), norm))
-        return squeeze_excitation(x, *convolutions[2:]) if len(convolutions) > 2 else x
+        behind = convolutions[len(norms) :]
+        return squeeze_excitation(x, *behind) if behind else x
+
+    def stage_of(x, stage):
+        for part in stage:
+            if isinstance(part, SqueezeExcitation):
+                x = squeeze_excitation(x, *parts(part)[0])
+            else:
+                x = pyramid_pooling(x, part) if isinstance(part, PyramidPooling) else block(x, part)
+        return x
+
+    def joined(skip, feature, x):
+        """What a decoder's block is given."""
+        if isinstance(skip, NoSkip):
+            return x
+        convolutions = parts(skip)[0]
+        if isinstance(skip, AttentionSkip):
+            feature = attention_gate(feature, x, skip)
+        elif convolutions:
+            both = torch.cat([feature, x], dim=1)
+            feature = feature * torch.sigmoid(F.conv2d(both, convolutions[0].weight, convolutions[0].bias))
+        if isinstance(skip, GatedAddSkip):
+            return feature + (F.conv2d(x, convolutions[1].weight, convolutions[1].bias) if convolutions[1:] else x)
+        return torch.cat([feature, x], dim=1)
 
     features = []
     for level, stage in enumerate(model.encoder):
-        x = block(x if level == 0 else F.max_pool2d(x, 2), stage)
+        x = stage_of(x if level == 0 else F.max_pool2d(x, 2), stage)
         features.append(x)
     for up, skip, stage, feature in zip(model.up, model.skips, model.decoder, features[-2::-1]):
-        x = F.conv_transpose2d(x, up.weight, up.bias, stride=2)
-        if parts(skip)[0]:
-            feature = attention_gate(feature, x, skip)
-        wanted = parts(stage)[0][0].in_channels
-        x = block(x if wanted == x.shape[1] else torch.cat([feature, x], dim=1), stage)
+        if isinstance(up, nn.ConvTranspose2d):
+            x = F.conv_transpose2d(x, up.weight, up.bias, stride=2)
+        elif isinstance(up, NearestUp):
+            x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        else:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear")
+        x = block(joined(skip, feature, x), stage)
     return F.conv2d(x, model.head.weight, model.head.bias)
+
+
+def pyramid_pooling(x, module):
+    """Means over 1, 2 × 2, 3 × 3 and 6 × 6 cells, each cell's borders rounded outwards, beside the features."""
+    convolutions, (norm,) = parts(module)
+    height, width = x.shape[2:]
+    joined = [x]
+    for cells, conv in zip((1, 2, 3, 6), convolutions):
+        edges = [
+            [(i * length // cells, -(-(i + 1) * length // cells)) for i in range(cells)] for length in (height, width)
+        ]
+        means = torch.stack(
+            [torch.stack([x[:, :, a:b, c:d].mean((2, 3)) for c, d in edges[1]], -1) for a, b in edges[0]], -2
+        )
+        grown = torch.relu(F.conv2d(means, conv.weight, conv.bias))
+        joined.append(F.interpolate(grown, (height, width), mode="bilinear"))
+    join = convolutions[-1]
+    return torch.relu(normalise(F.conv2d(torch.cat(joined, 1), join.weight, join.bias, padding=1), norm))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +301,8 @@ def test_the_decoder_may_have_other_blocks(block, decoder_block):
     model = randomise(UNet(2, 3, [16, 32, 48], block=block, decoder_block=decoder_block)).double()
     image = torch.randn(2, 2, 12, 20).double()
     torch.testing.assert_close(model(image), unet(image, model))
-    kinds = {"double": (), "double-se": (SqueezeExcitation,), "residual": (ResidualBlock,)}
+    kinds = dict.fromkeys(BLOCKS, ()) | dict.fromkeys(("double-se", "triple-se"), (SqueezeExcitation,))
+    kinds["residual"] = (ResidualBlock,)
     for part, name in ((model.encoder, block), (model.decoder, decoder_block)):
         found = {type(module) for module in part.modules()} & {SqueezeExcitation, ResidualBlock}
         assert found == set(kinds[name])
@@ -514,3 +566,66 @@ def test_a_refining_network_without_anything_to_say_gives_the_mask_back():
     image = torch.randn(2, 3, 7, 10)
     assert torch.equal(model(image), image[:, :1])
     assert not UNet(3, 1, [8, 16]).refine  # only where it is asked for
+
+
+# --- upsampling, bottlenecks, gated skips ---
+
+
+@pytest.mark.parametrize("bottleneck", BOTTLENECKS)
+@pytest.mark.parametrize("skip", SKIPS)
+@pytest.mark.parametrize("up", UPS)
+def test_upsampling_skips_and_bottlenecks_equal_the_formula(up, skip, bottleneck):
+    options = {"block": "triple-se", "up": up, "skip": skip, "bottleneck": bottleneck}
+    model = randomise(UNet(2, 5, [8, 16, 24], **options)).double()
+    image = torch.randn(2, 2, 12, 28).double()
+    torch.testing.assert_close(model(image), unet(image, model))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 3), (33, 50)])
+@pytest.mark.parametrize("up", UPS)
+def test_any_size_and_a_batch_of_one(up, size):
+    model = UNet(1, 5, [8, 16, 24], up=up, skip="gated-add", bottleneck="se-pyramid", norm="group")
+    logits = model.train()(torch.rand(1, 1, *size))
+    assert logits.shape == (1, 5, *size)
+    logits.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("widths", "transposed", "nearest"),
+    [
+        ([32, 64, 128], 707_941, 712_965),
+        ([32, 64, 128, 256], 2_906_981, 2_928_261),
+        ([64, 128, 256, 512], 11_613_893, 11_699_461),
+        ([64, 128, 256, 512, 1024], 46_755_525, 47_102_725),
+    ],
+)
+def test_parameter_counts_of_the_mars_baseline(widths, transposed, nearest):
+    with torch.device("meta"):
+        models = [UNet(1, 5, widths, block="triple", up=up) for up in ("transposed", "nearest")]
+    assert [sum(p.numel() for p in model.parameters()) for model in models] == [transposed, nearest]
+    # By hand: three 3×3 convolutions a block with bias and two numbers of normalisation for each of their channels.
+    below, expected = 1, 5 * (widths[0] + 1)
+    for width in widths:
+        expected += 9 * width * (below + 2 * width) + 9 * width
+        below = width
+    for deep, width in zip(widths[1:], widths):
+        expected += 9 * width * (deep + width + 2 * width) + 9 * width
+    assert expected == nearest
+
+
+def test_a_feature_gate_weighs_every_feature_and_place():
+    gate = FeatureGate(8, 12)
+    skip, up = torch.rand(2, 8, 5, 7) + 0.1, torch.randn(2, 12, 5, 7)
+    alpha = gate(skip, up) / skip
+    assert ((alpha > 0) & (alpha < 1)).all()
+    assert alpha.std(dim=1).min() > 0
+    assert alpha.flatten(2).std(dim=2).min() > 0
+
+
+def test_pyramid_pooling_sees_the_whole_picture():
+    module = PyramidPooling(8, NORMS["group"]).eval()
+    x = torch.randn(1, 8, 12, 20)
+    changed = x.clone()
+    changed[..., 0, 0] += 5
+    assert (module(changed) - module(x))[..., -1, -1].abs().max() > 0
