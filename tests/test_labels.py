@@ -117,22 +117,6 @@ def test_the_worst():
     assert not inspection.worst(scores, 0.0).any()
 
 
-def test_bad_masks_have_more_mistakes():
-    ground = terrain.generate(400, seed=5)
-    scores = inspection.border_disagreement(ground.images, ground.labels)
-    labelled = ground.labels > 0
-    right = np.array(
-        [
-            (one == other)[where].mean()
-            for one, other, where in zip(ground.labels, ground.clean, labelled)
-            if where.any()
-        ]
-    )
-    scores = scores[labelled.any(axis=(1, 2))]
-    bad = inspection.worst(scores, 0.1)
-    assert right[bad].mean() < right[~bad].mean() - 0.02
-
-
 def grown_by_loops(image, labels, radius, threshold, iterations):
     """`improve_labels`, pixel by pixel."""
     circle = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))

@@ -1,4 +1,4 @@
-"""U-Nets on encoders from a library: their size, pictures of any shape, attention and dropout, and gradients."""
+"""Networks from a library: their size, pictures of any shape, attention and dropout, and gradients."""
 
 from functools import cache
 
@@ -12,7 +12,7 @@ from torch import distributed, nn
 from seglib import experiment, weights
 from seglib.config import load_row
 from seglib.models.blocks import ConcurrentSqueezeExcitation, Normalize
-from seglib.models.library import EncoderUNet
+from seglib.models.library import NETWORKS, EncoderUNet
 
 REPORT = {"in_channels": 4, "attention": "scse"}
 PARAMETERS = 10_103_645  # of the report's network
@@ -259,3 +259,156 @@ def test_our_scse_is_the_paper_s_formula():
     channels = torch.sigmoid(hidden @ excite.weight[..., 0, 0].T + excite.bias)
     places = torch.sigmoid((x * place.weight).sum(1, keepdim=True) + place.bias)
     torch.testing.assert_close(module(x), channels[..., None, None] * x + places * x)
+
+
+# --- networks for classes ---
+
+
+CLASSES = {"deeplabv3-plus": (12_324_053, 16), "segformer": (3_712_293, 32)}  # parameters, and what sizes are padded to
+
+
+def build_classes(name, seed=0, channels=1, classes=5):
+    torch.manual_seed(seed)
+    return NETWORKS[name](channels, classes).eval()
+
+
+kept_classes = cache(build_classes)  # for tests that change nothing in it
+
+
+def test_every_network_for_classes_is_tested():
+    assert set(CLASSES) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_for_classes_have_as_many_parameters_as_they_say(name):
+    expected = CLASSES[name][0]
+    assert count(kept_classes(name)) == expected
+    assert all(parameter.requires_grad for parameter in kept_classes(name).parameters())
+    model = experiment.make_model(load_row("mars_terrain", name))
+    assert count(model) == expected
+    assert isinstance(model[0], Normalize)
+    assert model[1].in_channels == 1
+    assert isinstance(model[1], NETWORKS[name])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (33, 65), (64, 32), (31, 96)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_for_classes_have_the_picture_s_size(name, size):
+    """Of the picture continued by its edge, cut."""
+    model, image = kept_classes(name), picture(*size, channels=1)
+    found = model(image)
+    assert found.shape == (1, 5, *size)
+    assert found.dtype == torch.float32
+    assert torch.isfinite(found).all()
+    room = [(0, 0), (0, 0), *((0, -length % CLASSES[name][1]) for length in size)]
+    padded = torch.from_numpy(np.pad(image.numpy(), room, mode="edge"))
+    torch.testing.assert_close(found, model.network(padded)[..., : size[0], : size[1]])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NETWORKS)
+def test_images_of_a_batch_are_classified_alone_in_use(name):
+    model, images = kept_classes(name), picture(33, 65, channels=1, count=3)
+    for image, logits in zip(images, model(images)):
+        torch.testing.assert_close(model(image[None])[0], logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "classes"), [(1, 5), (3, 1), (4, 2)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_any_number_of_channels_and_classes(name, channels, classes):
+    model = build_classes(name, channels=channels, classes=classes)
+    with torch.no_grad():
+        assert model(picture(32, 64, channels)).shape == (1, classes, 32, 64)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_reach_every_parameter_of_networks_for_classes(name, images):
+    model = build_classes(name).train()
+    for module in model.modules():  # that nothing is left out at random
+        if isinstance(module, nn.Dropout | nn.Dropout2d) or type(module).__name__ == "DropPath":
+            module.eval()
+    logits = model(picture(64, 96, channels=1, count=images))
+    assert logits.shape == (images, 5, 64, 96)
+    (logits * torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+    still = [n for n, p in model.named_parameters() if p.ndim == 4 and not p.grad.any()]
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+    # DeepLabV3+ normalises its pooled branch over the images: of one alone, that says nothing, and nothing is learnt.
+    pooled = [n for n, module in model.named_modules() if type(module).__name__ == "ASPPPooling"]
+    assert len(pooled) == (name == "deeplabv3-plus")
+    assert all(n.startswith(tuple(pooled)) for n in still) if images == 1 else not still
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (40, 33)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_batch_of_one_trains(name, size):
+    model, image = build_classes(name).train(), picture(*size, channels=1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    for _ in range(2):
+        optimizer.zero_grad()
+        logits = model(image)
+        assert logits.shape == (1, 5, *size)
+        F.cross_entropy(logits, torch.full((1, *size), 2)).backward()
+        optimizer.step()
+    state = model.state_dict()
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    assert any(not torch.equal(tensor, before[key]) for key, tensor in state.items() if key.endswith("weight"))
+    with torch.no_grad():
+        assert torch.isfinite(model.eval()(image)).all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_for_classes_learn(name):
+    """Which half of a picture is bright: after a few steps the loss is a fraction of what it was."""
+    model = build_classes(name).train()
+    images = torch.zeros(4, 1, 32, 64)
+    images[..., 32:] = 1
+    labels = images[:, 0].long()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        losses.append(F.cross_entropy(model(images), labels))
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.3 * losses[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_of_networks_for_classes_are_what_a_file_keeps(tmp_path, name):
+    image, saved, loaded = picture(33, 65, channels=1), build_classes(name), build_classes(name, seed=1)
+    for key, tensor in saved.state_dict().items():  # running statistics that are not the initial ones
+        if key.endswith("running_mean"):
+            tensor.normal_(0, 0.1)
+    assert not torch.equal(saved(image), loaded(image))
+    weights.save(saved, tmp_path / "model.safetensors")
+    weights.load(loaded, tmp_path / "model.safetensors")
+    assert torch.equal(saved(image), loaded(image))
+    other = build_classes(name)
+    other.load_state_dict(saved.state_dict())
+    assert torch.equal(saved(image), other(image))
+    with pytest.raises(weights.WeightsError, match=r"holds the weights of another network"):
+        weights.load(build_classes(name, classes=4), tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_for_classes_are_drawn_from_torch_s_seed(name):
+    one, same, other = (build_classes(name, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert not all(torch.equal(one[key], other[key]) for key in one)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_for_classes_in_half_precision(name):
+    model, image = kept_classes(name), picture(33, 65, channels=1)
+    expected = model(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(image.to(memory_format=torch.channels_last))
+    assert found.shape == expected.shape
+    assert (found.float() - expected).abs().mean() < 0.05 * expected.std() + 0.01

@@ -1,20 +1,16 @@
-"""The Mars report's rows: what they are, a small one from data to result, and label pictures from `predict`."""
+"""Rows of the Mars report: what the file holds, how its rows differ, and mistakes that are named by their keys."""
 
-import json
-
-import cv2
-import numpy as np
 import pytest
 import torch
+import yaml
 
-from seglib import experiment, weights
-from seglib.__main__ import main
-from seglib.config import ConfigError, load_row, load_rows
-from seglib.data import mars, terrain
-from seglib.metrics import mean_iou
+from seglib import config, experiment, weights
+from seglib.config import SCALES, ConfigError, load_row, load_rows, row_names
+from seglib.files import shipped
 
-# Table 1 of the report, in its order.
-TABLE = {
+REPORT = "mars_terrain"
+# Table 1 of the report: mean IoU without the background, in the table's order.
+REPORTED = {
     "baseline": 0.40351,
     "improved-masks": 0.39320,
     "bad-masks-removed": 0.38503,
@@ -29,216 +25,264 @@ TABLE = {
     "larger-se-pyramid": 0.50741,
     "flagship": 0.58062,
 }
-TINY = {
-    "data.count": 40,
-    "data.aliens": 6,
-    "data.width": 32,
-    "data.height": 16,
-    "training.epochs": 1,
-    "training.batch_size": 8,
-    "training.precision": "float32",
-}
+OWN = {"bedrock", "baseline-bottleneck", "segformer", "ours"}  # rows that the report does not have
+NETWORKS = [name for name in row_names(REPORT) if load_row(REPORT, name).model]
 
 
-def flat(value, prefix=""):
-    if not isinstance(value, dict):
-        return {prefix[:-1]: value}
-    return {key: one for name, item in value.items() for key, one in flat(item, f"{prefix}{name}.").items()}
+def differences(one, other):
+    """Where two rows' recipes differ, as "part.key"."""
+    one, other = load_row(REPORT, one, "full").recipe(), load_row(REPORT, other, "full").recipe()
+
+    def walk(a, b, place):
+        if isinstance(a, dict) and isinstance(b, dict):
+            return {key for name in a.keys() | b.keys() for key in walk(a.get(name), b.get(name), [*place, name])}
+        return set() if a == b else {".".join(place)}
+
+    return walk(one, other, [])
 
 
-def differences(one, other, scale="quick"):
-    one, other = (flat(load_row("mars_terrain", name, scale).recipe()) for name in (one, other))
-    return {key for key in one | other if one.get(key) != other.get(key)}
+def test_the_thirteen_numbers_are_those_of_the_report():
+    found = {row.name: row.reported for row in load_rows(REPORT) if row.reported}
+    assert found == {name: {"mean_iou": value} for name, value in REPORTED.items()}
+    assert list(found) == list(REPORTED)
+    assert len(REPORTED) == 13
 
 
-def test_the_table_s_rows_and_numbers():
-    reported = {row.name: row.reported["mean_iou"] for row in load_rows("mars_terrain") if row.reported}
-    assert list(reported.items()) == list(TABLE.items())
+def test_the_file_s_rows_are_the_report_s_and_a_few_of_our_own():
+    assert set(REPORTED) | OWN <= set(row_names(REPORT))
+    assert [row.name for row in load_rows(REPORT) if row.baseline] == ["bedrock"]
+    assert [row.name for row in load_rows(REPORT) if row.best] == ["ours"]
+    assert len({row.title for row in load_rows(REPORT)}) == len(row_names(REPORT))
 
 
-@pytest.mark.parametrize("scale", ["quick", "full"])
-def test_a_row_changes_what_it_says_and_nothing_else(scale):
-    assert differences("baseline", "improved-masks", scale) == {"data.labels"}
-    assert differences("baseline", "bad-masks-removed", scale) == {"data.drop_worst"}
-    assert differences("baseline", "augmentation", scale) == {"data.augment"}
-    assert differences("baseline", "baseline-bottleneck", scale) == {"model.widths"}
-    assert differences("augmentation", "larger", scale) == {"model.widths"}
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", row_names(REPORT))
+def test_every_row_loads_at_both_scales(name, scale):
+    row = load_row(REPORT, name, scale)
+    assert isinstance(row, config.MarsTerrainRow)
+    assert isinstance(row.data, config.Mars)
+    assert row.data.channels == 1
+    assert row.data.held_out == (0.1, 0.2)
+    if row.model:
+        assert (row.model.in_channels, row.model.out_channels, row.model.normalize) == (1, 5, True)
+        assert row.loss.class_weights is None or len(row.loss.class_weights) == 5
+        assert row.training.monitor in experiment.METRICS[config.Mars]().NAMES
+
+
+def test_the_full_scale_is_the_homework_s():
+    for row in load_rows(REPORT, "full"):
+        assert (row.data.height, row.data.width) == (64, 128)
+        assert row.data.resize == "128x64"
+        assert row.data.count + row.data.aliens == 2615
+        assert row.data.aliens == 110
+    for name in REPORTED:
+        row = load_row(REPORT, name, "full")
+        assert (row.training.epochs, row.training.patience, row.training.monitor) == (200, 20, "pixel_accuracy")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_of_the_report_s_rows_those_from_augmentation_on_are_augmented(scale):
+    names = list(REPORTED)
+    first = names.index("augmentation")
+    augment = {name: load_row(REPORT, name, scale).data.augment for name in names}
+    assert {augment[name] for name in names[:first]} == {"none"}
+    assert {augment[name] for name in names[first:]} == {"terrain"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("baseline", "improved-masks", {"data.labels"}),
+        ("baseline", "bad-masks-removed", {"data.drop_worst"}),
+        ("baseline", "augmentation", {"data.augment"}),
+        ("augmentation", "larger", {"model.widths"}),
+        ("augmentation", "attention", {"model.skip"}),
+        ("augmentation", "gated-add", {"model.skip"}),
+        ("augmentation", "gated-concatenate", {"model.skip"}),
+        ("augmentation", "se", {"model.bottleneck"}),
+        ("larger", "larger-se", {"model.bottleneck"}),
+        ("larger-se", "larger-se-pyramid", {"model.bottleneck"}),
+        ("baseline", "baseline-bottleneck", {"model.widths"}),
+        ("deeplabv3-plus", "segformer", {"model.network"}),
+    ],
+)
+def test_a_row_differs_from_the_one_it_is_compared_with_in_what_it_is_called(one, other, expected):
+    assert differences(one, other) == expected
+
+
+def test_what_is_compared_is_what_the_report_describes():
+    rows = {name: load_row(REPORT, name, "full") for name in row_names(REPORT)}
+    assert rows["improved-masks"].data.labels == "improved"
+    assert rows["bad-masks-removed"].data.drop_worst == 0.1
+    assert all(row.data.labels == "given" for name, row in rows.items() if name != "improved-masks")
+    assert all(row.data.drop_worst == 0 for name, row in rows.items() if name != "bad-masks-removed")
+    base = rows["baseline"].model
+    assert (base.widths, base.block, base.up, base.skip) == ([32, 64, 128], "triple", "nearest", "concatenate")
+    assert rows["larger"].model.widths == [64, 128, 256, 512]
     for name in ("attention", "gated-add", "gated-concatenate"):
-        assert differences("augmentation", name, scale) == {"model.skip"}
-    assert differences("augmentation", "se", scale) == {"model.bottleneck"}
-    assert differences("larger", "larger-se", scale) == {"model.bottleneck"}
-    assert differences("larger-se", "larger-se-pyramid", scale) == {"model.bottleneck"}
-    changed = differences("larger", "flagship", scale)
-    assert {key for key in changed if not key.startswith("loss")} == {"model.block", "model.skip", "model.up"}
-    for name in list(TABLE)[3:]:
-        assert load_row("mars_terrain", name, scale).data.augment == "terrain"
-        training = flat(load_row("mars_terrain", name, scale).recipe()["training"])
-        assert training == flat(load_row("mars_terrain", "baseline", scale).recipe()["training"])
-
-
-def test_the_flagship_s_weights_would_fit_into_24_megabytes():
-    assert 2 * experiment.count_parameters(experiment.make_model(load_row("mars_terrain", "flagship"))) < 24e6
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("data.labels", "perfect"),
-        ("data.held_out", [0.6, 0.2]),
-        ("data.share", 0),
-        ("data.background", "sky"),
-        ("model.network", "segformer-b9"),
-        ("model.up", "bicubic"),
-        ("loss.class_weights", [1, 0, 1, 1, 1]),
-        ("loss.focal_gamma", -1),
-    ],
-)
-def test_values_that_make_no_sense(key, value):
-    name = "segformer" if key == "model.network" else "baseline"
-    with pytest.raises(ConfigError, match=key):
-        load_row("mars_terrain", name, overrides={key: value})
-
-
-def test_a_row_on_drawn_terrain(tmp_path, monkeypatch):
-    monkeypatch.delenv("SEGLIB_DATA", raising=False)
-    overrides = TINY | {"model.widths": [4, 8], "data.augment": "terrain"}
-    outcome = experiment.run("mars_terrain", "baseline", overrides=overrides, out=tmp_path / "results")
-    result = json.loads(outcome.path.read_text())
-    (data,) = outcome.data
-    train, test = data.train.terrain, data.test.terrain
-    sides = [set(part.terrain.ids) for part in (data.train, data.validation, data.test)]
-    assert all(sides)
-    assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
-    assert not any(name.startswith("alien") for side in sides for name in side)
-    assert len(train) + len(data.validation.terrain) + len(test) == 40
-    assert "outliers" in result["split"]
-    assert np.sum(result["confusion"]) == test.labels.size
-    written = np.stack(
-        [
-            cv2.imread(str(experiment.run_folder(outcome.path) / "predictions" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
-            for name in data.test.names
-        ]
-    )
-    for key, truth in (("mean_iou", test.labels), ("mean_iou_clean", test.clean)):
-        by_hand = mean_iou(written.reshape(-1, 128), truth.reshape(-1, 128), 5, ignore_index=0, exclude=(0,))
-        assert result["metrics"][key] == pytest.approx(by_hand)
-    assert 0 < result["metrics"]["mean_iou_error"] < 0.3
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data.labels": "clean"},
-        {"data.labels": "improved"},
-        {"data.remove_outliers": False},
-        {"data.drop_worst": 0.2},
-        {"data.share": 0.3},
-        {"data.copies": 3},
-        {"data.background": "ignored"},
-    ],
-)
-def test_what_the_training_part_holds(changes, monkeypatch):
-    monkeypatch.delenv("SEGLIB_DATA", raising=False)
-    plain, other = (
-        experiment.make_data(load_row("mars_terrain", "baseline", overrides=TINY | more), 0) for more in ({}, changes)
-    )
-    (key,) = changes
-    before, after = plain.train.terrain, other.train.terrain
-    assert (plain.test.terrain.labels == other.test.terrain.labels).all()
-    assert len(other.train) == len(after) * (3 if key == "data.copies" else 1)
-    if key == "data.labels":
-        assert (after.labels != before.labels).any()
-        assert (after.images == before.images).all()
-    if changes == {"data.labels": "clean"}:
-        assert (after.labels == before.clean).all()
-    if key == "data.remove_outliers":
-        assert sum(name.startswith("alien") for name in after.ids) > 0
-    if key == "data.drop_worst":
-        assert len(after) < len(before)
-    if key == "data.share":
-        assert set(after.ids) < set(before.ids)
-        assert abs(len(set(after.ids)) - 0.3 * len(set(before.ids))) <= 1
-    if key == "data.background":
-        assert not (other.train[0][1] == 0).any()
-
-
-def test_clean_labels_of_real_rows_do_not_exist(tmp_path):
-    with pytest.raises(ConfigError, match=r"data\.labels: only generated terrain"):
-        experiment.make_data(load_row("mars_terrain", "baseline", overrides={"data.labels": "clean"}), 0, tmp_path)
-
-
-def test_averaging_with_mirror_images_makes_them_mirror_images():
-    config = load_row("mars_terrain", "ours").data
-    model = experiment.make_model(load_row("mars_terrain", "ours")).eval()
-    images = terrain.generate(2, 0).images
-    found = experiment.classify([model], images, config)
-    assert found.shape == (2, 5, 64, 128)
-    assert found.sum(1) == pytest.approx(np.ones((2, 64, 128)), abs=1e-5)
-    assert not found[:, 0].any()  # the background cannot be predicted
-    turned = experiment.classify([model], np.ascontiguousarray(images[:, :, ::-1]), config)
-    assert turned[..., ::-1] == pytest.approx(found, abs=1e-4)
-    high = experiment.classify([model], np.zeros((1, 300, 100), np.uint8), config)
-    assert high.shape == (1, 5, 300, 100)
-
-
-def test_predict_writes_labels(tmp_path, capsys):
-    """The shipped network on drawn terrain: pictures, an npz, the homework's file, and the competition's."""
-    rows = terrain.generate(4, seed=8)
-    cv2.imwrite(str(tmp_path / "one.png"), rows.images[0])
-    np.savez(tmp_path / "stack.npz", images=rows.images)
-    homework = np.stack([rows.images, rows.labels], 1)
-    np.savez(tmp_path / "homework.npz", test_set=rows.images[2:], training_set=homework)
-    np.savez(tmp_path / "training.npz", training_set=homework, ids=rows.ids)
-    files = [str(tmp_path / name) for name in ("one.png", "stack.npz", "homework.npz", "training.npz")]
-    assert main(["predict", "mars_terrain", "ours", *files, "--out", str(tmp_path / "out")]) == 0
-    found = {path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (tmp_path / "out").iterdir()}
-    stems = [
-        f"{name}_{i:05d}" for name, count in (("stack", 4), ("homework", 2), ("training", 4)) for i in range(count)
+        assert rows[name].model.skip == name
+    assert [rows[name].model.bottleneck for name in ("larger", "larger-se", "larger-se-pyramid")] == [
+        "plain",
+        "se",
+        "se-pyramid",
     ]
-    assert sorted(found) == sorted(["one", *stems])
-    for labels in found.values():
-        assert labels.shape == mars.SIZE
-        assert labels.dtype == np.uint8
-        assert set(np.unique(labels)) <= {1, 2, 3, 4}
-    assert (found["one"] == found["stack_00000"]).all()
-    assert (found["homework_00000"] == found["stack_00002"]).all()
+    for name in ("deeplabv3-plus", "segformer"):
+        assert isinstance(rows[name].model, config.LibraryNetwork)
+        assert rows[name].model.network == name
+    for name in REPORTED:
+        loss = {key: value for key, value in rows[name].loss.model_dump(exclude_defaults=True).items() if value}
+        assert loss == {"ce": 1} or name == "flagship"
 
-    submission = tmp_path / "submission.csv"
-    command = ["predict", "mars_terrain", "ours", files[2], "--out", str(tmp_path / "out"), "--submission"]
-    assert main([*command, str(submission)]) == 0
-    lines = submission.read_text().splitlines()
+
+def test_the_flagship_has_all_that_the_report_says():
+    assert differences("larger", "flagship") - {f"loss.{key}" for key in config.Loss.model_fields} == {
+        "model.block",
+        "model.skip",
+        "model.up",
+    }
+    row = load_row(REPORT, "flagship", "full")
+    assert (row.model.block, row.model.skip, row.model.up) == ("triple-se", "gated-concatenate", "transposed")
+    used = {key for key, value in row.loss.model_dump(exclude={"focal_gamma", "positive_weight"}).items() if value}
+    assert {"ce", "dice", "focal", "boundary"} <= used <= {"ce", "dice", "focal", "boundary", "boundary_growth"}
+    assert max(row.loss.dice, row.loss.focal, row.loss.boundary) < row.loss.ce  # "relying heavily on cross-entropy"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_row_s_network_classifies_every_pixel(name):
+    model = experiment.make_model(load_row(REPORT, name)).eval()
+    with torch.no_grad():
+        logits = model(torch.rand(1, 1, 32, 64))
+    assert logits.shape == (1, 5, 32, 64)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("baseline", 712_965),
+        ("baseline-bottleneck", 2_928_261),
+        ("larger", 11_699_461),
+        ("flagship", 11_843_173),
+        ("deeplabv3-plus", 12_324_053),
+        ("segformer", 3_712_293),
+    ],
+)
+def test_networks_have_as_many_parameters_as_the_text_says(name, expected):
+    assert experiment.count_parameters(experiment.make_model(load_row(REPORT, name))) == expected
+
+
+def test_the_flagship_s_weights_in_half_precision_are_small_enough_to_ship(tmp_path):
+    model = experiment.make_model(load_row(REPORT, "flagship")).half()
+    weights.save(model, tmp_path / "flagship.safetensors")
+    assert (tmp_path / "flagship.safetensors").stat().st_size < 24e6
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("data.labels", "better", ["data.labels: ", "'given'", "'improved'", "'clean'", "got 'better'"]),
+        ("data.labls", "given", ["unknown key 'data.labls', did you mean 'labels'?", "known: width, height, count"]),
+        ("data.held_out", [0.1], ["data.held_out.1: ", "got [0.1]"]),
+        ("data.held_out", [0.1, 0.2, 0.3], ["data.held_out: ", "at most 2", "got [0.1, 0.2, 0.3]"]),
+        ("data.held_out", 0.2, ["data.held_out: ", "got 0.2"]),
+        ("data.held_out", [0, 0.2], ["data.held_out.0: ", "greater than 0", "got 0"]),
+        ("data.held_out", [0.1, 0.5], ["data.held_out.1: ", "less than 0.5", "got 0.5"]),
+        ("data.held_out", [-0.1, 0.2], ["data.held_out.0: ", "got -0.1"]),
+        ("data.width", 8, ["data.width: ", "greater than or equal to 16", "got 8"]),
+        ("data.height", 64.5, ["data.height: ", "got 64.5"]),
+        ("data.count", 7, ["data.count: ", "got 7"]),
+        ("data.aliens", -1, ["data.aliens: ", "got -1"]),
+        ("data.copies", -1, ["data.copies: ", "got -1"]),
+        ("data.share", 0, ["data.share: ", "greater than 0", "got 0"]),
+        ("data.share", 1.5, ["data.share: ", "got 1.5"]),
+        ("data.drop_worst", 1, ["data.drop_worst: ", "less than 1", "got 1"]),
+        ("data.augment", "terain", ["data.augment: ", "'flips-and-half-turns'", "'terrain'", "got 'terain'"]),
+        ("data.background", "ignore", ["data.background: ", "'class'", "'ignored'", "got 'ignore'"]),
+        ("data.real", "maybe", ["data.real: ", "got 'maybe'"]),
+        ("data.clues", [], ["unknown key 'data.clues'"]),
+        ("model.up", "bicubic", ["model.up: ", "'transposed'", "'nearest'", "'bilinear'", "got 'bicubic'"]),
+        ("model.bottleneck", "pyramid", ["model.bottleneck: ", "'plain'", "'se-pyramid'", "got 'pyramid'"]),
+        ("model.skip", "gated", ["model.skip: ", "'gated-add'", "'gated-concatenate'", "got 'gated'"]),
+        ("model.block", "tripel", ["model.block: ", "'triple'", "'triple-se'", "got 'tripel'"]),
+        ("model.encoder", "tu-resnet18", ["unknown key 'model.encoder'", "known: in_channels, out_channels, widths"]),
+        ("model.in_channels", 3, ["model.in_channels: the data has 1 channels, got 3"]),
+        ("loss.class_weights", [1, 0, 1, 1, 1], ["loss.class_weights.1: ", "greater than 0", "got 0"]),
+        ("loss.class_weights", 8, ["loss.class_weights: ", "got 8"]),
+        ("loss.focal_gamma", -1, ["loss.focal_gamma: ", "got -1"]),
+        ("loss.focal_gama", 2, ["unknown key 'loss.focal_gama', did you mean 'focal_gamma'?"]),
+        ("training.monitor", "pixel_acuracy", ["training.monitor: ", "'pixel_accuracy'", "got 'pixel_acuracy'"]),
+        ("training.schedule", "cosin", ["training.schedule: ", "'cosine'", "got 'cosin'"]),
+        ("baseline", {"method": "soil"}, ["baseline.method: ", "'bedrock'", "got 'soil'"]),
+        ("baseline", {"method": "bedrock"}, ["a baseline, or model, loss and training"]),
+        ("model", None, ["a baseline, or model, loss and training"]),
+    ],
+)
+def test_mistakes_are_explained(key, value, named):
+    with pytest.raises(ConfigError) as error:
+        load_row(REPORT, "augmentation", "quick", {key: value})
+    found = str(error.value)
+    for word in (f"configs/{REPORT}.yaml", "'augmentation'", *named):
+        assert word in found
+    assert len(found.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("model.network", "unet", ["model.network: ", "'deeplabv3-plus'", "'segformer'", "got 'unet'"]),
+        ("model.widths", [8, 16], ["unknown key 'model.widths'", "known: network, in_channels, out_channels"]),
+        ("model.netwrok", "segformer", ["unknown key 'model.netwrok', did you mean 'network'?"]),
+        ("model.out_channels", 0, ["model.out_channels: ", "got 0"]),
+        ("model.in_channels", 3, ["model.in_channels: the data has 1 channels, got 3"]),
+    ],
+)
+@pytest.mark.parametrize("row", ["deeplabv3-plus", "segformer"])
+def test_mistakes_in_a_library_network_are_explained_by_its_own_keys(row, key, value, named):
+    with pytest.raises(ConfigError) as error:
+        load_row(REPORT, row, "quick", {key: value})
+    found = str(error.value)
+    for word in (f"configs/{REPORT}.yaml", repr(row), *named):
+        assert word in found
+    assert len(found.splitlines()) == 1
+    assert "LibraryNetwork" not in found  # what a class is called, nobody wrote
+    assert "UNet" not in found
+
+
+def test_a_u_net_s_row_that_names_a_network_of_the_library_has_keys_too_many():
+    """All of them are named, each in a line."""
+    with pytest.raises(ConfigError) as error:
+        load_row(REPORT, "baseline", "quick", {"model.network": "segformer"})
+    lines = str(error.value).splitlines()
     assert len(lines) == 3
-    assert lines[2].split(",")[1:] == list(map(str, found["homework_00001"].ravel()))
-    missing = [*command, str(tmp_path / "none.csv")]
-    missing.insert(3, str(tmp_path / "missing.png"))
-    assert main(missing) == 1
-    assert not (tmp_path / "none.csv").exists()
-    assert "not written, for 1 of its pictures are missing" in capsys.readouterr().err
+    for key, line in zip(("widths", "block", "up"), lines):
+        assert f"unknown key 'model.{key}'" in line
 
 
-def test_masks_are_no_submission(tmp_path, capsys):
-    cv2.imwrite(str(tmp_path / "one.png"), np.zeros((20, 30), np.uint8))
-    arguments = [str(tmp_path / "one.png"), "--out", str(tmp_path), "--submission", str(tmp_path / "x.csv")]
-    assert main(["predict", "denoising", "report", *arguments]) == 1
-    assert "class labels" in capsys.readouterr().err
+def test_other_reports_have_no_networks_for_classes():
+    for report, row in (("denoising", "report"), ("scribbles", "plain"), ("face_masks", "model-2")):
+        name = row if row in row_names(report) else next(row.name for row in load_rows(report) if row.model)
+        with pytest.raises(ConfigError, match=r"unknown key 'model\.network'"):
+            load_row(report, name, "quick", {"model.network": "segformer"})
 
 
-def test_the_shipped_weights_are_those_of_the_result():
-    (path,) = weights.shipped_weights("mars_terrain", "ours")
-    about = weights.metadata(path)
-    assert (about["row"], about["size"]) == ("ours", "128x64")
-    model = experiment.build_model("mars_terrain", "ours")
-    weights.load(model, path)
-    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+def test_defaults_of_the_data_are_the_homework_as_it_was_given():
+    data = config.Mars(width=128, height=64, count=8, held_out=(0.1, 0.2))
+    assert (data.labels, data.augment, data.background, data.real) == ("given", "none", "class", True)
+    assert (data.share, data.drop_worst, data.copies, data.aliens) == (1, 0, 0, 0)
+    assert data.remove_outliers
+    assert not data.mirrored
+    with pytest.raises(ValueError, match="frozen"):
+        data.labels = "clean"
 
 
-@pytest.mark.parametrize("name", ["deeplabv3-plus", "segformer"])
-def test_library_networks(name):
-    model = experiment.build_model("mars_terrain", name)
-    torch.manual_seed(0)
-    for size in ((1, 1), (33, 50)):
-        assert model.eval()(torch.rand(2, 1, *size)).shape == (2, 5, *size)
-    model.train()(torch.rand(1, 1, 37, 64)).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
-    expected = {"deeplabv3-plus": 12_324_053, "segformer": 3_712_293}
-    assert experiment.count_parameters(model) == expected[name]
+def test_the_mirror_image_is_no_part_of_how_a_network_is_trained():
+    plain, mirrored = (load_row(REPORT, "ours", overrides={"data.mirrored": value}) for value in (False, True))
+    assert plain.recipe() != mirrored.recipe()
+    assert plain.training_recipe() == mirrored.training_recipe()
+
+
+def test_the_file_says_nothing_that_no_row_uses():
+    content = yaml.safe_load((shipped("configs") / f"{REPORT}.yaml").read_text(encoding="utf-8"))
+    assert set(content) <= {"defaults", "scales", "rows", "sweeps"}
+    assert set(content["scales"]) == set(SCALES)
+    assert "reported" not in content["defaults"]

@@ -25,6 +25,7 @@ from seglib.models.blocks import (
     AttentionSkip,
     FeatureGate,
     GatedAddSkip,
+    GatedConcatenateSkip,
     NearestUp,
     Normalize,
     NoSkip,
@@ -36,6 +37,15 @@ from seglib.models.blocks import (
 from seglib.models.unet import UNet
 
 COMBINATIONS = list(product(BLOCKS, SKIPS, NORMS))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """For pictures this small, threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)
@@ -119,13 +129,12 @@ def unet(x, model):
         if isinstance(skip, NoSkip):
             return x
         convolutions = parts(skip)[0]
+        if isinstance(skip, GatedAddSkip):
+            return gated_add(feature, x, *convolutions)
         if isinstance(skip, AttentionSkip):
             feature = attention_gate(feature, x, skip)
-        elif convolutions:
-            both = torch.cat([feature, x], dim=1)
-            feature = feature * torch.sigmoid(F.conv2d(both, convolutions[0].weight, convolutions[0].bias))
-        if isinstance(skip, GatedAddSkip):
-            return feature + (F.conv2d(x, convolutions[1].weight, convolutions[1].bias) if convolutions[1:] else x)
+        elif isinstance(skip, GatedConcatenateSkip):
+            feature = feature_gate(feature, x, *convolutions)
         return torch.cat([feature, x], dim=1)
 
     features = []
@@ -138,9 +147,32 @@ def unet(x, model):
         elif isinstance(up, NearestUp):
             x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
         else:
-            x = F.interpolate(x, scale_factor=2, mode="bilinear")
+            x = bilinear(x, 2 * x.shape[2], 2 * x.shape[3])
         x = block(joined(skip, feature, x), stage)
     return F.conv2d(x, model.head.weight, model.head.bias)
+
+
+def feature_gate(skip, up, conv):
+    """α·s, α = σ(W [s, u] + b), as the sum of W's two halves."""
+    weight, channels = conv.weight[:, :, 0, 0], skip.shape[1]
+    from_skip = torch.einsum("oc,nchw->nohw", weight[:, :channels], skip)
+    from_up = torch.einsum("oc,nchw->nohw", weight[:, channels:], up)
+    return skip * torch.sigmoid(from_skip + from_up + conv.bias[:, None, None])
+
+
+def gated_add(skip, up, gate, project=None):
+    """α·s + u, u behind a 1×1 convolution where it has other channels than s."""
+    return feature_gate(skip, up, gate) + (F.conv2d(up, project.weight, project.bias) if project else up)
+
+
+def bilinear(x, height, width):
+    """Interpolated between the cells' centres, and constant beyond the outermost ones: a matrix for each axis."""
+
+    def matrix(cells, length):
+        place = ((torch.arange(length, dtype=x.dtype) + 0.5) * cells / length - 0.5).clamp(0, cells - 1)
+        return (1 - (place[:, None] - torch.arange(cells)).abs()).clamp(min=0)
+
+    return matrix(x.shape[2], height) @ x @ matrix(x.shape[3], width).T
 
 
 def pyramid_pooling(x, module):
@@ -155,8 +187,8 @@ def pyramid_pooling(x, module):
         means = torch.stack(
             [torch.stack([x[:, :, a:b, c:d].mean((2, 3)) for c, d in edges[1]], -1) for a, b in edges[0]], -2
         )
-        grown = torch.relu(F.conv2d(means, conv.weight, conv.bias))
-        joined.append(F.interpolate(grown, (height, width), mode="bilinear"))
+        reduced = torch.relu(F.conv2d(means, conv.weight, conv.bias))
+        joined.append(bilinear(reduced, height, width))
     join = convolutions[-1]
     return torch.relu(normalise(F.conv2d(torch.cat(joined, 1), join.weight, join.bias, padding=1), norm))
 
@@ -346,6 +378,15 @@ def test_attention_gate_equals_the_formula(norm):
     assert [conv.weight.shape[:2] for conv in parts(gate)[0]] == [(8, 16), (8, 16), (1, 8)]  # half the skip's width
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("gating_channels", [8, 40])
+def test_attention_gate_s_signal_may_have_other_channels(gating_channels, norm):
+    gate = randomise(AttentionGate(16, NORMS[norm], gating_channels)).double()
+    x, g = (torch.randn(2, channels, 5, 7).double() for channels in (16, gating_channels))
+    torch.testing.assert_close(gate(x, g), attention_gate(x, g, gate))
+    assert [conv.weight.shape[:2] for conv in parts(gate)[0]] == [(8, 16), (8, gating_channels), (1, 8)]
+
+
 def test_attention_gate_weighs_pixels_not_channels():
     gate = AttentionGate(16, NORMS["batch"]).eval()
     x, g = torch.rand(2, 2, 16, 5, 7) + 0.1
@@ -372,23 +413,24 @@ def test_attention_gate_of_one_channel():
     assert AttentionGate(1, NORMS["batch"])(x, g).shape == (2, 1, 5, 7)
 
 
-@pytest.mark.parametrize(("skip", "reaches"), [("concatenate", True), ("attention", True), ("none", False)])
-def test_what_the_skip_carries(skip, reaches):
+@pytest.mark.parametrize("up", UPS)
+@pytest.mark.parametrize("skip", SKIPS)
+def test_what_the_skip_carries(skip, up):
     """With the last upsampling cut, the image can reach the logits through the uppermost skip alone."""
-    model = UNet(1, 1, [16, 16, 16], skip=skip).eval()
-    nn.init.zeros_(model.up[-1].weight)
+    model = UNet(1, 1, [16, 16, 16], skip=skip, up=up).eval()
+    model.up[-1].register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
     one, other = model(torch.rand(2, 1, 12, 20))
-    assert torch.equal(one, other) != reaches
+    assert torch.equal(one, other) == (skip == "none")
 
 
-@pytest.mark.parametrize(("skip", "used"), [("concatenate", True), ("attention", True), ("none", False)])
+@pytest.mark.parametrize("skip", SKIPS)
 @pytest.mark.parametrize("level", [0, 1])
-def test_changing_one_skip_feature(skip, used, level):
+def test_changing_one_skip_feature(skip, level):
     model = UNet(1, 1, [16, 16, 16], skip=skip).eval()
     image = torch.rand(1, 1, 12, 20)
     before = model(image)
     model.skips[level].register_forward_pre_hook(lambda module, inputs: (inputs[0] + 1, inputs[1]))
-    assert torch.equal(model(image), before) != used
+    assert torch.equal(model(image), before) == (skip == "none")
 
 
 def test_dropout_drops_whole_channels_in_the_deeper_levels_while_training():
@@ -581,14 +623,35 @@ def test_upsampling_skips_and_bottlenecks_equal_the_formula(up, skip, bottleneck
     torch.testing.assert_close(model(image), unet(image, model))
 
 
+@pytest.mark.parametrize("bottleneck", BOTTLENECKS)
+@pytest.mark.parametrize("up", UPS)
+def test_every_parameter_of_the_new_parts_receives_a_gradient(up, bottleneck):
+    """From a batch of one, too; that of 20 × 28 pixels leaves batch normalisation 5 × 7 in the bottleneck."""
+    model = UNet(1, 5, [16, 32, 48], block="triple-se", skip="gated-add", up=up, bottleneck=bottleneck)
+    for module in model.modules():
+        if isinstance(module, SqueezeExcitation):  # its hidden units may start dead, behind their ReLU
+            nn.init.ones_(parts(module)[0][0].bias)
+        elif isinstance(module, PyramidPooling):
+            for branch in module.branches:
+                nn.init.ones_(branch[1].bias)
+    logits = model.train()(torch.randn(1, 1, 20, 28))
+    assert logits.shape == (1, 5, 20, 28)
+    (logits * torch.randn_like(logits)).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.ndim != 4 or parameter.grad.any(), name
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 3), (33, 50)])
 @pytest.mark.parametrize("up", UPS)
 def test_any_size_and_a_batch_of_one(up, size):
     model = UNet(1, 5, [8, 16, 24], up=up, skip="gated-add", bottleneck="se-pyramid", norm="group")
     logits = model.train()(torch.rand(1, 1, *size))
     assert logits.shape == (1, 5, *size)
+    assert logits.isfinite().all()
     logits.square().sum().backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(
@@ -601,17 +664,107 @@ def test_any_size_and_a_batch_of_one(up, size):
     ],
 )
 def test_parameter_counts_of_the_mars_baseline(widths, transposed, nearest):
-    with torch.device("meta"):
-        models = [UNet(1, 5, widths, block="triple", up=up) for up in ("transposed", "nearest")]
-    assert [sum(p.numel() for p in model.parameters()) for model in models] == [transposed, nearest]
-    # By hand: three 3×3 convolutions a block with bias and two numbers of normalisation for each of their channels.
-    below, expected = 1, 5 * (widths[0] + 1)
-    for width in widths:
-        expected += 9 * width * (below + 2 * width) + 9 * width
-        below = width
-    for deep, width in zip(widths[1:], widths):
-        expected += 9 * width * (deep + width + 2 * width) + 9 * width
-    assert expected == nearest
+    """By hand: a convolution has k²·in·out + out parameters and its normalisation 2·out; three of them are a block."""
+
+    def block(before, width):
+        return (9 * before * width + 3 * width) + 2 * (9 * width * width + 3 * width)
+
+    encoder = sum(block(before, width) for before, width in zip([1, *widths], widths))
+    steps, head = list(zip(widths[1:], widths)), widths[0] * 5 + 5
+    by_hand = {
+        "transposed": encoder + head + sum(4 * deep * w + w + block(w + w, w) for deep, w in steps),
+        "nearest": encoder + head + sum(block(w + deep, w) for deep, w in steps),
+    }
+    by_hand["bilinear"] = by_hand["nearest"]
+    assert (by_hand["transposed"], by_hand["nearest"]) == (transposed, nearest)
+    for up, expected in by_hand.items():
+        with torch.device("meta"):
+            model = UNet(1, 5, widths, block="triple", up=up)
+        assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "extra"),
+    [
+        ({"bottleneck": "se"}, 32 * 8 + 8 + 8 * 32 + 32),
+        # And four branches of 8 channels each, joined with the 32 by a 3×3 convolution that is normalised.
+        ({"bottleneck": "se-pyramid"}, (32 * 8 + 8 + 8 * 32 + 32) + 4 * (32 * 8 + 8) + (9 * 64 * 32 + 32 + 64)),
+        ({"skip": "gated-concatenate"}, (16 + 32) * 16 + 16),
+        # The decoder's first convolution sees 16 channels, not 48, and another takes the 32 from below to those 16.
+        ({"skip": "gated-add"}, (16 + 32) * 16 + 16 + (32 * 16 + 16) - 9 * 32 * 16),
+        # Inner width 8: from the skip, from below, ψ, each with its normalisation.
+        ({"skip": "attention"}, (16 * 8 + 8 + 16) + (32 * 8 + 8 + 16) + (8 + 1 + 2)),
+        ({"skip": "none"}, -9 * 16 * 16),
+        # Both blocks, of 16 channels above and 32 below, and the decoder's: C·8 + 8 + 8·C + C.
+        ({"block": "triple-se"}, 2 * (2 * 16 * 8 + 8 + 16) + (2 * 32 * 8 + 8 + 32)),
+    ],
+)
+def test_parameter_counts_of_the_new_parts(options, extra):
+    """What they add to two levels of widths 16 and 32 with `up=nearest`, by hand."""
+    plain, other = (UNet(1, 1, [16, 32], **{"block": "triple", "up": "nearest"} | o) for o in ({}, options))
+    count = [sum(parameter.numel() for parameter in model.parameters()) for model in (plain, other)]
+    assert count[1] - count[0] == extra
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (4, 6)])
+@pytest.mark.parametrize("channels", [(8, 4), (4, 8)])
+def test_upsampling_equals_the_formulas(channels, size):
+    x = torch.randn(2, channels[0], *size).double()
+    transposed, nearest, bilinear_up = (UPS[name](*channels).double() for name in ("transposed", "nearest", "bilinear"))
+    expected = torch.zeros(2, channels[1], 2 * size[0], 2 * size[1]).double()
+    for i, j in product(range(2), range(2)):  # no two places of the input reach the same one of the output
+        expected[:, :, i::2, j::2] = torch.einsum("co,nchw->nohw", transposed.weight[:, :, i, j], x)
+    torch.testing.assert_close(transposed(x), expected + transposed.bias[:, None, None])
+    expected = torch.empty(2, channels[0], 2 * size[0], 2 * size[1]).double()
+    for i, j in product(range(2), range(2)):
+        expected[:, :, i::2, j::2] = x
+    assert torch.equal(nearest(x), expected)
+    torch.testing.assert_close(bilinear_up(x), bilinear(x, 2 * size[0], 2 * size[1]))
+    assert [up.out_channels for up in (transposed, nearest, bilinear_up)] == [channels[1], channels[0], channels[0]]
+    assert not [*nearest.parameters(), *bilinear_up.parameters()]
+
+
+def test_bilinear_upsampling_of_numbers_by_hand():
+    """A quarter of a cell's distance beside each centre; at the border, the value of the border."""
+    row = torch.tensor([0.0, 4.0, 12.0]).expand(1, 1, 1, 3)
+    assert UPS["bilinear"](1, 1)(row)[0, 0].tolist() == [[0, 1, 3, 6, 10, 12]] * 2
+
+
+@pytest.mark.parametrize("up_channels", [8, 12])
+def test_gated_skips_equal_the_formulas(up_channels):
+    skip, up = torch.randn(2, 8, 5, 7).double(), torch.randn(2, up_channels, 5, 7).double()
+    gate = randomise(FeatureGate(8, up_channels)).double()
+    torch.testing.assert_close(gate(skip, up), feature_gate(skip, up, *parts(gate)[0]))
+    concatenated = randomise(GatedConcatenateSkip(8, up_channels, NORMS["batch"])).double()
+    gated = feature_gate(skip, up, *parts(concatenated)[0])
+    torch.testing.assert_close(concatenated(skip, up), torch.cat([gated, up], dim=1))
+    added = randomise(GatedAddSkip(8, up_channels, NORMS["batch"])).double()
+    assert len(parts(added)[0]) == (1 if up_channels == 8 else 2)  # projected only where the channels differ
+    torch.testing.assert_close(added(skip, up), gated_add(skip, up, *parts(added)[0]))
+
+
+@pytest.mark.parametrize("up_channels", [8, 24])
+@pytest.mark.parametrize("skip", SKIPS)
+def test_skips_say_how_many_channels_they_give(skip, up_channels):
+    module = SKIPS[skip](16, up_channels, NORMS["batch"])
+    given = module(torch.randn(2, 16, 5, 7), torch.randn(2, up_channels, 5, 7))
+    assert given.shape == (2, module.out_channels, 5, 7)
+    expected = {"gated-add": 16, "none": up_channels}
+    assert module.out_channels == expected.get(skip, 16 + up_channels)
+
+
+@pytest.mark.parametrize("skip", ["gated-add", "gated-concatenate"])
+def test_a_gate_shuts_out_or_lets_through_what_its_weights_say(skip):
+    """σ(−1000) = 0 and σ(1000) = 1: with the gate shut, an autoencoder is left; with it open, all of the encoder's."""
+    model = UNet(1, 1, [16, 16, 16], skip=skip).eval()
+    one, other = torch.rand(2, 1, 16, 12, 20)
+    for module in model.skips:
+        nn.init.zeros_(module.gate.weight[0].weight)
+        nn.init.constant_(module.gate.weight[0].bias, -1000)
+        assert torch.equal(module(one, other), module(-other, other))
+        nn.init.constant_(module.gate.weight[0].bias, 1000)
+        opened = one + other if skip == "gated-add" else torch.cat([one, other], dim=1)
+        torch.testing.assert_close(module(one, other), opened)
 
 
 def test_a_feature_gate_weighs_every_feature_and_place():
@@ -623,9 +776,41 @@ def test_a_feature_gate_weighs_every_feature_and_place():
     assert alpha.flatten(2).std(dim=2).min() > 0
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (6, 6), (5, 8), (13, 7)])
+def test_pyramid_pooling_equals_the_formula(size, norm):
+    """Also where there are fewer places than cells, and where the cells overlap because they do not divide them."""
+    module = randomise(PyramidPooling(16, NORMS[norm])).double()
+    x = torch.randn(2, 16, *size).double()
+    torch.testing.assert_close(module(x), pyramid_pooling(x, module))
+    shapes = [(4, 16, 1, 1)] * 4 + [(16, 32, 3, 3)]  # a quarter of the channels for each of four grids
+    assert [tuple(conv.weight.shape) for conv in parts(module)[0]] == shapes
+
+
+def test_pyramid_pooling_of_fewer_than_four_channels():
+    assert PyramidPooling(3, NORMS["batch"])(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5, 7)
+
+
 def test_pyramid_pooling_sees_the_whole_picture():
     module = PyramidPooling(8, NORMS["group"]).eval()
     x = torch.randn(1, 8, 12, 20)
     changed = x.clone()
     changed[..., 0, 0] += 5
     assert (module(changed) - module(x))[..., -1, -1].abs().max() > 0
+
+
+def test_bottlenecks_follow_the_lowest_block_alone():
+    for name, kinds in {
+        "plain": [],
+        "se": [SqueezeExcitation],
+        "se-pyramid": [SqueezeExcitation, PyramidPooling],
+    }.items():
+        model = UNet(1, 1, [8, 16, 24], bottleneck=name, dropout=0.1)
+        assert [type(part) for part in model.encoder[-1][2:]] == kinds  # behind the block and its dropout
+        found = [type(m) for m in model.modules() if isinstance(m, SqueezeExcitation | PyramidPooling)]
+        assert found == kinds
+
+
+def test_a_triple_block_has_three_convolutions():
+    for name, convolutions in {"double": 2, "double-se": 4, "triple": 3, "triple-se": 5}.items():
+        assert len(parts(BLOCKS[name](8, 16, NORMS["batch"]))[0]) == convolutions  # squeeze-and-excitation has two

@@ -1,0 +1,88 @@
+"""The Mars homework's file, made from AI4Mars as it is published (Swan et al. 2021)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..files import write_whole
+from .common import DataError
+from .mars import BACKGROUND, SIZE
+
+PHOTOGRAPHS = Path("msl", "images", "edr")
+LABELS = Path("msl", "labels", "train")
+# Masks that hide what labels must not be trusted on: folder and what stands for EDR in a file's name; 1 is hidden.
+HIDDEN = {Path("msl", "images", "mxy"): "MXY", Path("msl", "images", "rng-30m"): "RNG"}
+UNLABELLED = 255  # in AI4Mars, where 0 to 3 are soil, bedrock, sand and big rock
+SIDE = SIZE[1]  # of a reduced photograph, whose two halves are the homework's rows
+
+
+def build_from_ai4mars(source: str | Path, out: str | Path) -> int:
+    """Makes `mars_for_students.npz` from the photographs of Curiosity (MSL) that have a label.
+
+    Each photograph is reduced to 128×128 pixels, by area, and cut into an upper and a lower half. A label's pixel is
+    what most of those are that it stands for; what shows the rover or lies beyond 30 m has none. Halves without any
+    label are left out, and so are photographs that are not square.
+
+    Args:
+        source: the folder `ai4mars-dataset-merged-0.1` of the published archive.
+        out: a new file, which gets `training_set` uint8 (N, 2, 64, 128) and `ids` (N,); written whole or not at all.
+
+    Returns:
+        How many rows there are.
+
+    Raises:
+        DataError: no label with its photograph, one that cannot be read or has other values, or `out` is there.
+    """
+    source, out = Path(source), Path(out)
+    if out.exists():
+        raise DataError(f"{out} is there already; give a new file")
+    paths = sorted((source / LABELS).glob("*.png"))
+    if not paths:
+        raise DataError(f"no label in {source / LABELS}; expected the folder ai4mars-dataset-merged-0.1 as published")
+    rows, ids = [], []
+    for path in paths:
+        photograph = next(iter((source / PHOTOGRAPHS).glob(f"{path.stem}.[jJ][pP][gG]")), None)
+        if photograph is None:
+            continue
+        image, labels = _read(photograph), _read(path)
+        if image.shape != labels.shape:
+            raise DataError(f"{path}: expected a label of its photograph's size {image.shape}, got {labels.shape}")
+        if image.shape[0] != image.shape[1]:
+            continue
+        others = sorted(set(np.unique(labels).tolist()) - {0, 1, 2, 3, UNLABELLED})
+        if others:
+            raise DataError(f"{path}: expected 0 to 3 and {UNLABELLED}, got also {others[:5]}")
+        for folder, name in HIDDEN.items():
+            mask = source / folder / f"{path.stem.replace('EDR', name)}.png"
+            if mask.is_file():
+                labels[_read(mask) == 1] = UNLABELLED
+        small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        reduced = majority(np.where(labels == UNLABELLED, BACKGROUND, labels + 1).astype(np.uint8), SIDE)
+        for half in (slice(0, SIZE[0]), slice(SIZE[0], SIDE)):
+            if reduced[half].any():
+                rows.append(np.stack([small[half], reduced[half]]))
+                ids.append(path.stem)
+    if not rows:
+        raise DataError(f"no label in {source / LABELS} has a square photograph in {source / PHOTOGRAPHS}")
+    arrays = {"training_set": np.stack(rows), "ids": np.array(ids)}
+    write_whole(out, lambda file: np.savez_compressed(file, **arrays), "data set")
+    return len(rows)
+
+
+def majority(labels: np.ndarray, side: int) -> np.ndarray:
+    """Labels (H, H) reduced to side × side: each pixel is the class with the largest area in its part of the picture,
+    of equal ones the lower. (The nearest pixel alone would let thin gaps between areas come and go.)"""
+    areas = [
+        cv2.resize((labels == kind).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) for kind in range(5)
+    ]
+    return np.argmax(areas, axis=0).astype(np.uint8)
+
+
+def _read(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise DataError(f"{path}: not a readable image")
+    return picture
