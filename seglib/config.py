@@ -295,20 +295,23 @@ class UNet(Strict):
     refine: bool = False
 
 
-def _network(given: Any) -> str:
-    """Which of the networks a mapping, or what became of it, describes."""
-    keys = given if isinstance(given, dict) else getattr(given, "__dict__", ())
-    return "EncoderUNet" if "encoder" in keys else "LibraryNetwork" if "network" in keys else "UNet"
+def _kind(key: str, name: str) -> Discriminator:
+    """Tells a network that a mapping, or what became of it, describes by `key`, as `name`; any other is a U-Net."""
+
+    def kind(given: Any) -> str:
+        return name if key in (given if isinstance(given, dict) else getattr(given, "__dict__", ())) else "UNet"
+
+    return Discriminator(kind)
 
 
 NETWORKS = {"UNet": UNet, "EncoderUNet": EncoderUNet, "LibraryNetwork": LibraryNetwork}
 UNetOrEncoder = Annotated[
     Annotated[UNet, Tag("UNet")] | Annotated[EncoderUNet, Tag("EncoderUNet")],
-    Discriminator(_network),
+    _kind("encoder", "EncoderUNet"),
 ]
 UNetOrLibrary = Annotated[
     Annotated[UNet, Tag("UNet")] | Annotated[LibraryNetwork, Tag("LibraryNetwork")],
-    Discriminator(_network),
+    _kind("network", "LibraryNetwork"),
 ]
 
 
