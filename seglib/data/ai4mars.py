@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ..files import write_whole
 from .common import DataError
@@ -13,6 +15,7 @@ from .mars import BACKGROUND, SIZE
 
 PHOTOGRAPHS = Path("msl", "images", "edr")
 LABELS = Path("msl", "labels", "train")
+GOLD = Path("msl", "labels", "test", "masked-gold-min3-100agree")  # where all of at least three experts agreed
 # Masks that hide what labels must not be trusted on: folder and what stands for EDR in a file's name; 1 is hidden.
 HIDDEN = {Path("msl", "images", "mxy"): "MXY", Path("msl", "images", "rng-30m"): "RNG"}
 UNLABELLED = 255  # in AI4Mars, where 0 to 3 are soil, bedrock, sand and big rock
@@ -29,12 +32,15 @@ def build_from_ai4mars(source: str | Path, out: str | Path) -> int:
     Args:
         source: the folder `ai4mars-dataset-merged-0.1` of the published archive.
         out: a new file, which gets `training_set` uint8 (N, 2, 64, 128) and `ids` (N,); written whole or not at all.
+            Where experts' labels are there too, it also gets `test_set` uint8 (M, 64, 128), the labelled halves of
+            their photographs, without the labels: the homework withholds them.
 
     Returns:
-        How many rows there are.
+        How many rows of training there are.
 
     Raises:
-        DataError: no label with its photograph, one that cannot be read or has other values, or `out` is there.
+        DataError: no label with its photograph, a file that cannot be read whole or has another size, a label of other
+            values, or `out` is there.
     """
     source, out = Path(source), Path(out)
     if out.exists():
@@ -42,34 +48,45 @@ def build_from_ai4mars(source: str | Path, out: str | Path) -> int:
     paths = sorted((source / LABELS).glob("*.png"))
     if not paths:
         raise DataError(f"no label in {source / LABELS}; expected the folder ai4mars-dataset-merged-0.1 as published")
+    rows, ids = _halves(source, paths)
+    if not rows:
+        raise DataError(f"no label in {source / LABELS} marks a part of a square photograph in {source / PHOTOGRAPHS}")
+    arrays = {"training_set": np.stack(rows), "ids": np.array(ids)}
+    gold, _ = _halves(source, sorted((source / GOLD).glob("*.png")))
+    if gold:
+        arrays["test_set"] = np.stack(gold)[:, 0]
+    write_whole(out, lambda file: np.savez_compressed(file, **arrays), "data set")
+    return len(rows)
+
+
+def _halves(source: Path, paths: Sequence[Path]) -> tuple[list[np.ndarray], list[str]]:
+    """Labelled halves, each picture and label uint8 (2, 64, 128), and the photographs' names, of the labels' files."""
+    photographs = {path.stem: path for path in (source / PHOTOGRAPHS).glob("*.[jJ][pP][gG]")}
     rows, ids = [], []
     for path in paths:
-        photograph = next(iter((source / PHOTOGRAPHS).glob(f"{path.stem}.[jJ][pP][gG]")), None)
-        if photograph is None:
+        name = path.stem.removesuffix("_merged")  # as the experts' are called
+        if name not in photographs:
             continue
-        image, labels = _read(photograph), _read(path)
-        if image.shape != labels.shape:
-            raise DataError(f"{path}: expected a label of its photograph's size {image.shape}, got {labels.shape}")
+        image, labels = _read(photographs[name]), _read(path)
+        _check_size(path, labels, image)
         if image.shape[0] != image.shape[1]:
             continue
         others = sorted(set(np.unique(labels).tolist()) - {0, 1, 2, 3, UNLABELLED})
         if others:
             raise DataError(f"{path}: expected 0 to 3 and {UNLABELLED}, got also {others[:5]}")
-        for folder, name in HIDDEN.items():
-            mask = source / folder / f"{path.stem.replace('EDR', name)}.png"
+        for folder, kind in HIDDEN.items():
+            mask = source / folder / f"{name.replace('EDR', kind)}.png"
             if mask.is_file():
-                labels[_read(mask) == 1] = UNLABELLED
+                hidden = _read(mask)
+                _check_size(mask, hidden, image)
+                labels[hidden == 1] = UNLABELLED
         small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         reduced = majority(np.where(labels == UNLABELLED, BACKGROUND, labels + 1).astype(np.uint8), SIDE)
         for half in (slice(0, SIZE[0]), slice(SIZE[0], SIDE)):
             if reduced[half].any():
                 rows.append(np.stack([small[half], reduced[half]]))
-                ids.append(path.stem)
-    if not rows:
-        raise DataError(f"no label in {source / LABELS} has a square photograph in {source / PHOTOGRAPHS}")
-    arrays = {"training_set": np.stack(rows), "ids": np.array(ids)}
-    write_whole(out, lambda file: np.savez_compressed(file, **arrays), "data set")
-    return len(rows)
+                ids.append(name)
+    return rows, ids
 
 
 def majority(labels: np.ndarray, side: int) -> np.ndarray:
@@ -82,7 +99,14 @@ def majority(labels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _read(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if picture is None:
-        raise DataError(f"{path}: not a readable image")
-    return picture
+    """Grey values, or indices into a palette, (H, W). (OpenCV would take a JPEG that was cut short, the rest grey.)"""
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture if picture.mode in ("1", "L", "P") else picture.convert("L"))
+    except (OSError, SyntaxError) as error:  # Pillow's word for a broken PNG is SyntaxError
+        raise DataError(f"{path}: not a readable image ({error})") from None
+
+
+def _check_size(path: Path, picture: np.ndarray, image: np.ndarray) -> None:
+    if picture.shape != image.shape:
+        raise DataError(f"{path}: expected its photograph's size {image.shape}, got {picture.shape}")
