@@ -324,14 +324,11 @@ def make_model(row: Row) -> nn.Module:
         raise ConfigError(f"row {row.name!r} of {row.report!r} is a classical baseline: it has no network")
     arguments = row.model.model_dump()
     normalize = arguments.pop("normalize")
-    if isinstance(row.model, EncoderUNet):
+    if isinstance(row.model, (EncoderUNet, LibraryNetwork)):
         from .models import library  # timm takes seconds to import, and only these rows need it
 
-        network = library.EncoderUNet(**arguments)
-    elif isinstance(row.model, LibraryNetwork):
-        from .models import library
-
-        network = library.NETWORKS[arguments.pop("network")](**arguments)
+        named = isinstance(row.model, LibraryNetwork)
+        network = (library.NETWORKS[arguments.pop("network")] if named else library.EncoderUNet)(**arguments)
     else:
         init = arguments.pop("init")
         shape = [arguments.pop(name) for name in ("in_channels", "out_channels", "widths")]

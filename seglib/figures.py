@@ -13,6 +13,7 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor, nn
@@ -60,13 +61,18 @@ def curves(history: Sequence[Mapping], reported: Mapping[str, float] | None = No
     return figure
 
 
+def _bytes(colour: str) -> list[int]:
+    """A colour's red, green and blue, 0 to 255."""
+    return [round(255 * part) for part in to_rgb(colour)]
+
+
 def error_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """An RGB picture (H, W, 3) of a mask's errors: hits white, misses blue, false alarms orange, the rest black."""
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
     picture = np.zeros((*truth.shape, 3))
     picture[prediction & truth] = 1
     for where, colour in ((prediction & ~truth, FALSE_POSITIVE), (~prediction & truth, FALSE_NEGATIVE)):
-        picture[where] = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        picture[where] = to_rgb(colour)
     return picture
 
 
@@ -135,7 +141,7 @@ def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = ()
 def coloured(labels: np.ndarray, picture: np.ndarray | None = None) -> np.ndarray:
     """Class labels (H, W) in `CLASS_COLOURS`, mixed half and half with a grey picture where one is given: uint8
     (H, W, 3)."""
-    palette = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in CLASS_COLOURS], np.uint8)
+    palette = np.array([_bytes(colour) for colour in CLASS_COLOURS], np.uint8)
     colours = palette[labels]
     return colours if picture is None else (colours // 2 + picture[..., None] // 2).astype(np.uint8)
 
@@ -288,7 +294,7 @@ def strokes(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
     for sign in (-1, 1):
         rim = cv2.dilate((hint == sign).astype(np.uint8), np.ones((2 * width + 1,) * 2, np.uint8)) > 0
         picture[rim] = 255 if sign < 0 else 0
-    picture[hint < 0], picture[hint > 0] = [int(RED[i : i + 2], 16) for i in (1, 3, 5)], 255
+    picture[hint < 0], picture[hint > 0] = _bytes(RED), 255
     return picture
 
 

@@ -335,14 +335,12 @@ class ClassMetrics:
     Over several processes: as for `BinaryMetrics`.
     """
 
+    NAMES = ("mean_iou", "mean_iou_all_pixels", "pixel_accuracy", "pixel_accuracy_labelled", "ce")
+
     def __init__(self, names: Sequence[str], unlabelled: int | None = None):
         self.classes, self.unlabelled = len(names), unlabelled
         self.iou_names = [f"iou_{name.replace(' ', '_')}" for name in names]
         self.totals = 0  # becomes a tensor on the device of the first counts
-
-    @property
-    def NAMES(self) -> tuple[str, ...]:
-        return ("mean_iou", "mean_iou_all_pixels", "pixel_accuracy", "pixel_accuracy_labelled", "ce")
 
     def count(self, logits: Tensor, target: Tensor) -> Tensor:
         """What an image contributes: its confusion matrix, truth by truth, and mean cross-entropy: (N, C² + 1).

@@ -19,13 +19,7 @@ PARAMETERS = 10_103_645  # of the report's network
 ENCODERS = ["efficientnet-b2", "tu-efficientnet_b2", "tu-mobilenetv3_large_100", "tu-resnet18"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """For pictures this small, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(encoder="efficientnet-b2", seed=0, **options):
@@ -179,17 +173,22 @@ def test_half_precision_does_what_float32_does():
     assert (found.float() - expected).abs().mean() < 0.05 * expected.std() + 0.01
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("encoder", ["efficientnet-b2", "tu-resnet18"])
-def test_weights_are_what_a_file_keeps(tmp_path, encoder):
-    image, saved, loaded = picture(33, 65), build(encoder, dropout=0.2), build(encoder, seed=1, dropout=0.2)
+def check_round_trip(path, image, saved, loaded):
+    """What `saved` says, `loaded` says too once it has its weights from a file, and not before."""
     for name, tensor in saved.state_dict().items():  # running statistics that are not the initial ones
         if name.endswith("running_mean"):
             tensor.normal_(0, 0.1)
     assert not torch.equal(saved(image), loaded(image))
-    weights.save(saved, tmp_path / "model.safetensors")
-    weights.load(loaded, tmp_path / "model.safetensors")
+    weights.save(saved, path)
+    weights.load(loaded, path)
     assert torch.equal(saved(image), loaded(image))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ["efficientnet-b2", "tu-resnet18"])
+def test_weights_are_what_a_file_keeps(tmp_path, encoder):
+    saved, loaded = build(encoder, dropout=0.2), build(encoder, seed=1, dropout=0.2)
+    check_round_trip(tmp_path / "model.safetensors", picture(33, 65), saved, loaded)
     with pytest.raises(weights.WeightsError, match=r"holds the weights of another network"):
         weights.load(kept(encoder), tmp_path / "model.safetensors")  # the one without dropout
 
@@ -383,13 +382,7 @@ def test_networks_for_classes_learn(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_of_networks_for_classes_are_what_a_file_keeps(tmp_path, name):
     image, saved, loaded = picture(33, 65, channels=1), build_classes(name), build_classes(name, seed=1)
-    for key, tensor in saved.state_dict().items():  # running statistics that are not the initial ones
-        if key.endswith("running_mean"):
-            tensor.normal_(0, 0.1)
-    assert not torch.equal(saved(image), loaded(image))
-    weights.save(saved, tmp_path / "model.safetensors")
-    weights.load(loaded, tmp_path / "model.safetensors")
-    assert torch.equal(saved(image), loaded(image))
+    check_round_trip(tmp_path / "model.safetensors", image, saved, loaded)
     other = build_classes(name)
     other.load_state_dict(saved.state_dict())
     assert torch.equal(saved(image), other(image))

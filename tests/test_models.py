@@ -39,13 +39,7 @@ from seglib.models.unet import UNet
 COMBINATIONS = list(product(BLOCKS, SKIPS, NORMS))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """For pictures this small, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

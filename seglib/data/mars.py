@@ -66,8 +66,7 @@ def read_homework(path: str | Path) -> Terrain:
     Raises:
         DataError: no such file, one that is cut short or no npz, without that array, or with labels that are no class.
     """
-    path = Path(path)
-    path = path / HOMEWORK if path.is_dir() else path
+    path = _homework(path)
     arrays = read_npz(path)
     if "training_set" not in arrays:
         raise DataError(f"{path}: expected an array training_set, got {', '.join(arrays) or 'no array'}")
@@ -90,13 +89,18 @@ def read_homework(path: str | Path) -> Terrain:
 def read_test_set(path: str | Path) -> np.ndarray:
     """The pictures that the homework asks labels for: `test_set` of its file, uint8 (N, H, W). Errors as for
     `read_homework`."""
-    path = Path(path)
-    path = path / HOMEWORK if path.is_dir() else path
+    path = _homework(path)
     arrays = read_npz(path)
     if "test_set" not in arrays or arrays["test_set"].ndim != 3:
         there = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(f"{path}: expected an array test_set (N, H, W), got {there or 'no array'}")
     return arrays["test_set"].astype(np.uint8)
+
+
+def _homework(path: str | Path) -> Path:
+    """The homework's file: the one named, or that in a folder of real data."""
+    path = Path(path)
+    return path / HOMEWORK if path.is_dir() else path
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
