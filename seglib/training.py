@@ -216,7 +216,8 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, e
             batch_loss = loss(logits, target)
             optimizer.zero_grad()
             accelerator.backward(batch_loss)
-            optimizer.step()
+            with accelerator.autocast():  # Muon's products of matrices; the weights themselves stay in float32
+                optimizer.step()
             if isinstance(state.scheduler, STEPWISE):
                 state.scheduler.step()
             if state.averaged:
