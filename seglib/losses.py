@@ -82,19 +82,25 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
 
     Args:
         logits, target, errors: as for `bce_loss` or `cross_entropy_loss`.
-        gamma: γ, at least 0.
+        gamma: γ, at least 0; else another ValueError.
 
     Example:
         >>> focal_loss(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))  # ln 2 / 4
         tensor(0.1733)
     """
+    if not gamma >= 0:
+        raise ValueError(f"expected gamma of at least 0, got {gamma}")
     logits, target, valid = _prepare(logits, target)
     if logits.shape[1] == 1:
         # Of a doubtful target, such as 0.3, both sides count, as in bce.
         sides = [(target, F.logsigmoid(logits)), (1 - target, F.logsigmoid(-logits))]
     else:
         sides = [(target, logits.log_softmax(1))]
-    losses = sum(-(share * (1 - log.exp()).clamp(min=0) ** gamma * log).sum(1, keepdim=True) for share, log in sides)
+    above_zero = torch.finfo(logits.dtype).tiny  # at 0, a power below 1 has no slope
+    losses = 0
+    for share, log in sides:
+        wrong = (-torch.expm1(log)).clamp(min=above_zero)  # 1 − p without cancellation where p is near 1
+        losses = losses - (share * wrong**gamma * log).sum(1, keepdim=True)
     return (losses * valid).sum() / valid.sum().clamp(min=1)
 
 
@@ -161,7 +167,8 @@ def sobel_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
         each = F.conv2d(image.flatten(0, 1)[:, None], kernels, padding=1)  # every class is an image of its own
         return (each.square().sum(1) + 1e-8).sqrt().view(image.shape)
 
-    difference = (magnitude(_probability(logits) * valid) - magnitude(target)).square() * valid
+    with torch.autocast(logits.device.type, enabled=False):  # which would convolve in half precision
+        difference = (magnitude(_probability(logits) * valid) - magnitude(target)).square() * valid
     return difference.sum() / (valid.sum() * logits.shape[1]).clamp(min=1)
 
 
@@ -204,14 +211,14 @@ def signed_distance(target: Tensor) -> Tensor:
 
 def distance_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
     """`boundary_loss` with the distance map of a target, for classes that of each class, over the pixels that are not
-    ignored."""
-    counted = (target != IGNORE).sum().clamp(min=1)
-    if target.ndim == 3:
-        classes = torch.arange(logits.shape[1], device=target.device)[:, None, None]
-        each = torch.where(target[:, None] == IGNORE, IGNORE, (target[:, None] == classes).long())
-    else:
-        each = target
-    return boundary_loss(logits, signed_distance(each)) * (target.numel() / counted)
+    ignored.
+
+    Args:
+        logits, target, errors: as for `bce_loss` or `cross_entropy_loss`.
+    """
+    logits, target, valid = _prepare(logits, target)
+    distance_map = signed_distance(torch.where(valid > 0, target, IGNORE))
+    return boundary_loss(logits, distance_map) * (valid.numel() / valid.sum().clamp(min=1))
 
 
 LOSSES = {
@@ -309,9 +316,10 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             )
         each = F.one_hot(target, classes).permute(0, 3, 1, 2) * counts[:, None]
         return logits.to(dtype), each.to(dtype), counts[:, None].to(dtype)
-    if logits.shape != target.shape:
+    if logits.shape != target.shape or logits.ndim != 4 or logits.shape[1] != 1:
         raise ValueError(
-            f"expected logits and target of one shape, got {tuple(logits.shape)} and {tuple(target.shape)}"
+            "expected logits and a binary target of one shape (N, 1, H, W), or a target of classes, int64 (N, H, W); "
+            f"got {tuple(logits.shape)} and {target.dtype} {tuple(target.shape)}"
         )
     counts = target != IGNORE
     target = torch.where(counts, target, 0)

@@ -64,11 +64,13 @@ def confusion_matrix(prediction, target, num_classes: int, ignore_index: int | N
         ignore_index: pixels whose target is this number do not count.
 
     Raises:
-        ValueError: shapes differ, or a label that is no class.
+        ValueError: shapes differ, or a label that is no class or no integer.
     """
     prediction, target = _as_arrays(prediction, target)
     counts = np.full(target.shape, True) if ignore_index is None else target != ignore_index
     for name, labels in (("prediction", prediction[counts]), ("target", target[counts])):
+        if labels.dtype.kind not in "biu":
+            raise ValueError(f"expected {name} labels that are integers, got {labels.dtype}")
         if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
             raise ValueError(
                 f"expected {name} labels from 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
@@ -355,28 +357,34 @@ class ClassMetrics:
             )
         logits, counts = logits.float(), target != IGNORE
         truth = torch.where(counts, target, 0)
+        # On an accelerator this check would make every step wait for the device.
+        if truth.device.type == "cpu" and truth.numel() and not 0 <= truth.min() <= truth.max() < self.classes:
+            raise ValueError(
+                f"expected classes from 0 to {self.classes - 1}, or {IGNORE} where it is ignored, got "
+                f"{truth.min().item()} to {truth.max().item()}"
+            )
         pairs = (self.classes * truth + logits.argmax(1)).flatten(1)
-        confusion = torch.zeros(len(logits), self.classes**2, device=logits.device)
-        confusion.scatter_add_(1, pairs, counts.flatten(1).float())
+        confusion = torch.zeros(len(logits), self.classes**2, dtype=torch.int64, device=logits.device)
+        confusion.scatter_add_(1, pairs, counts.flatten(1).long())  # a float32 would stop growing at 2^24
         losses = F.cross_entropy(logits, truth, reduction="none") * counts
         ce = losses.flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)
-        return torch.cat([confusion, ce[:, None]], dim=1)
+        return torch.cat([confusion.float(), ce[:, None]], dim=1)
 
     def update(self, counts: Tensor) -> None:
         """Adds a batch of images, given what `count` returned for them."""
         counts = counts.to(torch.float32 if counts.device.type == "mps" else torch.float64)
-        self.totals = self.totals + torch.cat([counts.sum(0), counts.new_tensor([len(counts)])])
+        self.totals = self.totals + torch.cat([counts.sum(0), counts.new_full((1,), len(counts))])
 
     @property
     def confusion(self) -> np.ndarray:
         """The pixels of all images so far: int64 (C, C), the truth down and the prediction across."""
-        if isinstance(self.totals, int):
-            raise ValueError("expected at least one image, got none")
+        if isinstance(self.totals, int) or self.totals[-1] == 0:
+            raise ValueError("expected at least one image before compute(), got none")
         return self.totals[:-2].round().long().cpu().numpy().reshape(self.classes, self.classes)
 
     def compute(self) -> dict[str, float]:
         """The metrics of all images so far, and `images`, their number; of each class that there is `iou_` and its
-        name. A mean over no class is NaN.
+        name. A mean over no class, or no pixel, is NaN.
 
         Raises:
             ValueError: there were no images.
@@ -392,8 +400,8 @@ class ClassMetrics:
             "mean_iou": _mean(ious[others]),
             "mean_iou_all_pixels": _mean(class_ious(confusion)[others]),
             **{self.iou_names[k]: float(ious[k]) for k in others if not np.isnan(ious[k])},
-            "pixel_accuracy": float(np.trace(confusion) / max(1, confusion.sum())),
-            "pixel_accuracy_labelled": float(np.trace(labelled) / max(1, labelled.sum())),
+            "pixel_accuracy": float(np.trace(confusion) / confusion.sum()) if confusion.any() else float("nan"),
+            "pixel_accuracy_labelled": float(np.trace(labelled) / labelled.sum()) if labelled.any() else float("nan"),
             "ce": ce / images,
             "images": int(images),
         }

@@ -216,8 +216,7 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, e
             batch_loss = loss(logits, target)
             optimizer.zero_grad()
             accelerator.backward(batch_loss)
-            with accelerator.autocast():  # Muon's products of matrices; the weights themselves stay in float32
-                optimizer.step()
+            optimizer.step()
             if isinstance(state.scheduler, STEPWISE):
                 state.scheduler.step()
             if state.averaged:

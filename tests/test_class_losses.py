@@ -214,3 +214,44 @@ def test_a_sum_hands_on_its_options():
     loss = weighted_sum({"ce": 0.6, "dice": 0.2, "focal": 0.2}, focal_gamma=3.0, class_weights=weights)
     expected = 0.6 * cross_entropy_loss(logits, target, weights) + 0.2 * dice_loss(logits, target)
     torch.testing.assert_close(loss(logits, target), expected + 0.2 * focal_loss(logits, target, 3.0))
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_a_float_target_is_a_binary_one(loss):
+    logits = torch.zeros(2, 3, 4, 5)
+    for target in (torch.zeros(2, 3, 4, 5), torch.zeros(2, 4, 5)):
+        with pytest.raises(ValueError, match="expected"):
+            loss(logits, target)
+    with pytest.raises(ValueError, match="of two or more classes"):  # not one that is inverted
+        distance_boundary_loss(logits[:, :1], torch.ones(2, 4, 5, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 1.0, 2.0])
+def test_focal_loss_of_what_is_certain_has_a_gradient(gamma):
+    logits = torch.tensor([[200.0], [0.0]])[None, ..., None].requires_grad_()
+    loss = focal_loss(logits, torch.zeros(1, 1, 1, dtype=torch.int64), gamma)
+    loss.backward()
+    assert loss.item() == 0
+    assert (logits.grad == 0).all()
+
+
+def test_focal_loss_near_certainty_keeps_its_digits():
+    """Of two classes with logits x and 0, 1 − p = 1 / (1 + eˣ) and −log p = log(1 + e⁻ˣ), worked out in float64."""
+    logits = torch.tensor([12.0, 0.0]).view(1, 2, 1, 1)
+    expected = (1 / (1 + math.exp(12))) ** 2 * math.log1p(math.exp(-12))
+    assert focal_loss(logits, torch.zeros(1, 1, 1, dtype=torch.int64)).item() == pytest.approx(expected, rel=1e-2)
+    far = focal_loss(logits.double(), torch.zeros(1, 1, 1, dtype=torch.int64)).item()
+    assert far == pytest.approx(expected, rel=1e-9)
+
+
+def test_focal_loss_wants_no_negative_gamma():
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        focal_loss(*batch(), gamma=-1)
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_under_autocast_a_loss_is_the_same(loss):
+    logits, target = batch(dtype=torch.float32)
+    expected = loss(logits, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(loss(logits, target), expected)
