@@ -483,7 +483,8 @@ class Sweep(Strict):
     Attributes:
         row: its name.
         changes: to the row, in all of them, such as {"training.epochs": 3}.
-        axes: what is chosen between: of each axis the labels, and the changes that each stands for.
+        axes: what is chosen between: of each axis the labels, and the changes that each stands for. The change `row`
+            takes another row.
     """
 
     row: str

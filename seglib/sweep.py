@@ -20,9 +20,10 @@ KEPT = ("metrics", "spread", "photographs", "calibration")  # of a cell's result
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination: a value of each axis by its label, and the changes to the row that they stand for."""
+    """One combination: a value of each axis by its label, the row, and the changes to it that they stand for."""
 
     labels: Mapping[str, str]
+    row: str
     overrides: Mapping[str, Any]
 
 
@@ -33,7 +34,7 @@ def cells(sweep: Sweep) -> Iterator[Cell]:
         overrides = dict(sweep.changes)
         for axis, label in chosen.items():
             overrides |= sweep.axes[axis][label]
-        yield Cell(chosen, overrides)
+        yield Cell(chosen, overrides.pop("row", sweep.row), overrides)
 
 
 def run_sweep(
@@ -50,7 +51,7 @@ def run_sweep(
 ) -> list[dict]:
     """Runs the cells of a sweep that have no result file yet; cut off, the same call goes on where it stopped.
 
-    A cell is a run of the sweep's row with overrides (see `experiment.run`): its result file appears whole or not at
+    A cell is a run of a row with overrides (see `experiment.run`): its result file appears whole or not at
     all, and one that is there is never run again. A cell whose process or machine is lost is started again, from its
     last checkpoint where that can be reached. Networks and predictions of a cell that is done are not kept.
 
@@ -76,11 +77,11 @@ def run_sweep(
     sweep, todo = load_sweep(report, name), []
     data = data or os.environ.get("SEGLIB_DATA")  # said to every worker: another machine's variable may differ
     for cell in cells(sweep):
-        row = load_row(report, sweep.row, scale, cell.overrides)  # a mistake in any is known before the first is run
+        row = load_row(report, cell.row, scale, cell.overrides)  # a mistake in any is known before the first is run
         source = experiment.data_source(row, data)
-        if not results.result_path(report, sweep.row, scale, seed, cell.overrides, out, source).is_file():
+        if not results.result_path(report, cell.row, scale, seed, cell.overrides, out, source).is_file():
             todo.append(cell)
-    jobs_of = [(report, sweep.row, scale, seed, data, out, dict(cell.overrides)) for cell in todo]
+    jobs_of = [(report, cell.row, scale, seed, data, out, dict(cell.overrides)) for cell in todo]
     RUNNERS[backend](jobs_of, jobs, gpus)
     return table(report, name, source, scale=scale, seed=seed, out=out)
 
@@ -96,7 +97,7 @@ def table(
     """
     sweep, lines = load_sweep(report, name), []
     for cell in cells(sweep):
-        path = results.result_path(report, sweep.row, scale, seed, cell.overrides, out, source)
+        path = results.result_path(report, cell.row, scale, seed, cell.overrides, out, source)
         if path.is_file():
             result = json.loads(path.read_text())
             lines.append(dict(cell.labels) | {key: result[key] for key in KEPT if key in result})

@@ -763,7 +763,7 @@ def test_every_cell_of_every_sweep_is_valid_at_both_scales(report):
     for name in content.get("sweeps", {}):
         sweep = load_sweep(report, name)
         for scale in SCALES:
-            assert all(load_row(report, sweep.row, scale, cell.overrides) for cell in cells(sweep))
+            assert all(load_row(report, cell.row, scale, cell.overrides) for cell in cells(sweep))
 
 
 def test_a_sweep_s_last_axis_changes_fastest():
@@ -779,6 +779,11 @@ def test_a_sweep_s_last_axis_changes_fastest():
     # What an axis says lies on what all cells have.
     assert found[1].overrides == {"training.epochs": 3, "loss.dice": 1, "x": 2, "y": 3}
     assert found[2].overrides == {"training.epochs": 3, "loss.dice": 9, "loss.bce": 1, "x": 1}
+
+
+def test_an_axis_may_choose_the_row():
+    sweep = config.Sweep(row="a", axes={"network": {"a": {}, "b": {"row": "b"}}, "rate": {"1": {"x": 1}}})
+    assert [(cell.row, cell.overrides) for cell in cells(sweep)] == [("a", {"x": 1}), ("b", {"x": 1})]
 
 
 AXES = {"rate": {"a": {"training.learning_rate": 0.1}}}

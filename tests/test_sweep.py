@@ -21,6 +21,7 @@ CONTENT = {
     },
     "rows": {
         "report": {"title": "A network", "best": True},
+        "other": {"title": "Another", "model": {"in_channels": 1, "out_channels": 1, "widths": [4, 6, 8]}},
         "otsu": {"title": "None", "baseline": {"filter": "none"}},
     },
     "sweeps": {
@@ -34,6 +35,7 @@ CONTENT = {
         },
         # Without training a cell takes no time.
         "counts": {"row": "otsu", "axes": {"pairs": {str(n): {"data.count": n} for n in (10, 11, 12, 13)}}},
+        "rows": {"row": "report", "changes": {"training.epochs": 1}, "axes": {"row": {"a": {}, "b": {"row": "other"}}}},
         "broken": {"row": "otsu", "axes": {"pairs": {"10": {"data.count": 10}, "none": {"data.cuont": 11}}}},
         "lost": {"row": "osu", "axes": {"pairs": {"10": {"data.count": 10}}}},
     },
@@ -104,6 +106,14 @@ def test_every_cell_is_run_once_and_is_a_line_of_the_table(tmp_path, runs):
     assert {path: path.stat().st_mtime_ns for path in files(tmp_path / "results")} == before
 
 
+def test_an_axis_may_be_of_rows(tmp_path, runs):
+    found = run_sweep("denoising", "rows", out=tmp_path)
+    assert runs == 2 * [{"training.epochs": 1}]
+    for line, row in zip(found, ("report", "other")):
+        (path,) = tmp_path.glob(f"denoising/{row}.*.json")
+        assert line == {"row": {"report": "a", "other": "b"}[row], "metrics": json.loads(path.read_text())["metrics"]}
+
+
 def test_a_missing_result_is_run_again_alone(tmp_path, runs):
     whole = run_sweep("denoising", "counts", out=tmp_path)
     assert counts(runs) == [10, 11, 12, 13]
@@ -166,7 +176,7 @@ def test_a_table_gives_the_spread_over_folds(tmp_path):
     [
         ("broken", {}, ConfigError, r"row 'otsu': unknown key 'data\.cuont', did you mean 'count'"),
         ("lost", {}, ConfigError, r"no row 'osu', did you mean 'otsu'"),
-        ("count", {}, ConfigError, r"no sweep 'count', did you mean 'counts'\?; it has networks, counts, broken"),
+        ("count", {}, ConfigError, r"no sweep 'count', did you mean 'counts'\?; it has networks, counts, rows, broken"),
         ("counts", {"scale": "quik"}, ConfigError, r"scale: .*, got 'quik', did you mean 'quick'"),
         ("counts", {"backend": "dask"}, ValueError, r"backend: expected joblib or ray, got 'dask'"),
         ("counts", {"gpus": 1}, ValueError, r"GPUs are shared out by Ray alone"),
