@@ -467,6 +467,15 @@ class MarsTerrainRow(Row):
     model: UNetOrLibrary | None = None
     baseline: MarsBaseline | None = None
 
+    @model_validator(mode="after")
+    def _five_classes(self) -> MarsTerrainRow:
+        if self.model and self.model.out_channels != 5:
+            raise ValueError(f"model.out_channels: expected 5, one for each class, got {self.model.out_channels}")
+        weights = self.loss and self.loss.class_weights
+        if weights and len(weights) != 5:
+            raise ValueError(f"loss.class_weights: expected 5, one for each class, got {len(weights)}")
+        return self
+
 
 ROWS = {
     "denoising": DenoisingRow,

@@ -19,9 +19,9 @@ def source(tmp_path):
     folder = tmp_path / "ai4mars-dataset-merged-0.1" / "msl"
     image = np.arange(256, dtype=np.uint8)[:, None].repeat(256, 1)
     labels = np.full((256, 256), 255, np.uint8)
-    labels[:100], labels[200:, :40] = 0, 3
+    labels[:110], labels[160:, :200] = 0, 3
     rover, far = np.zeros((2, 256, 256), np.uint8)
-    rover[:100, 200:], far[:20] = 1, 1
+    rover[:110, 200:], far[:20] = 1, 1
     for place, name, picture in (
         ("images/edr", f"{STEM}.JPG", image),
         ("labels/train", f"{STEM}.png", labels),
@@ -41,22 +41,24 @@ def test_the_homework_s_file(source, tmp_path, capsys):
     assert rows.ids.tolist() == [STEM, STEM]
     upper, lower = rows.labels
     assert set(np.unique(upper[:10])) == {0}  # too far
-    assert set(np.unique(upper[10:50, :100])) == {1}
+    assert set(np.unique(upper[10:55, :100])) == {1}
     assert set(np.unique(upper[:, 100:])) == {0}  # the rover
-    assert set(np.unique(upper[50:])) == {0}
-    assert set(np.unique(lower[36:, :20])) == {4}
-    assert not lower[:36].any()
-    assert not lower[:, 20:].any()
+    assert set(np.unique(upper[55:])) == {0}
+    assert set(np.unique(lower[16:, :100])) == {4}
+    assert not lower[:16].any()
+    assert not lower[:, 100:].any()
     assert abs(rows.images[0, :, 5].astype(int) - np.arange(64) * 2).max() <= 2
     assert abs(rows.images[1, :, 5].astype(int) - np.arange(64, 128) * 2).max() <= 2
 
 
-def test_a_half_without_labels_is_left_out(source, tmp_path):
+@pytest.mark.parametrize(("columns", "rows"), [(128, 2), (127, 1), (0, 1)])
+def test_a_half_that_is_labelled_by_less_than_half_is_left_out(source, tmp_path, columns, rows):
     path = source / "msl/labels/train" / f"{STEM}.png"
     labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     labels[128:] = 255
+    labels[128:, : 2 * (columns // 2)] = 2
     cv2.imwrite(str(path), labels)
-    assert build_from_ai4mars(source, tmp_path / "one.npz") == 1
+    assert build_from_ai4mars(source, tmp_path / "one.npz") == rows
 
 
 def test_majority_by_hand():
@@ -92,11 +94,11 @@ def test_what_cannot_be_built(source, tmp_path):
 def test_without_a_labelled_square_photograph_nothing_is_written(source, tmp_path):
     photograph, label = source / "msl/images/edr" / f"{STEM}.JPG", source / "msl/labels/train" / f"{STEM}.png"
     cv2.imwrite(str(label), np.full((256, 256), 255, np.uint8))
-    with pytest.raises(DataError, match="marks a part of a square photograph"):
+    with pytest.raises(DataError, match="marks half of a square photograph"):
         build_from_ai4mars(source, tmp_path / "x.npz")
     for path in (photograph, label):  # a narrow one is skipped
         cv2.imwrite(str(path), np.zeros((256, 200), np.uint8))
-    with pytest.raises(DataError, match="marks a part of a square photograph"):
+    with pytest.raises(DataError, match="marks half of a square photograph"):
         build_from_ai4mars(source, tmp_path / "x.npz")
     assert not list(tmp_path.glob("*.npz"))
 
@@ -122,7 +124,7 @@ def test_masks_that_are_missing_or_applied_already_change_nothing(source, tmp_pa
     build_from_ai4mars(source, tmp_path / "masked.npz")
     label = source / "msl/labels/train" / f"{STEM}.png"
     labels = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
-    labels[:100, 200:], labels[:20] = 255, 255
+    labels[:110, 200:], labels[:20] = 255, 255
     cv2.imwrite(str(label), labels)
     build_from_ai4mars(source, tmp_path / "again.npz")
     for kind in ("mxy", "rng-30m"):

@@ -3,15 +3,24 @@ import onnxruntime
 import pytest
 import torch
 
+from seglib.config import load_row
 from seglib.experiment import build_model
 from seglib.export import to_onnx
 
 
-@pytest.mark.parametrize("row", ["res16-32_bce-dice", "rgb"])
-def test_the_file_gives_what_the_network_gives_at_any_size(row, tmp_path):
+@pytest.mark.parametrize(
+    ("report", "row"),
+    [
+        ("neural_segmentello", "res16-32_bce-dice"),
+        ("neural_segmentello", "rgb"),
+        ("mars_terrain", "larger-se-pyramid"),
+        ("mars_terrain", "flagship"),
+    ],
+)
+def test_the_file_gives_what_the_network_gives_at_any_size(report, row, tmp_path):
     torch.manual_seed(1)
-    model = build_model("neural_segmentello", row)
-    channels = model.in_channels
+    model = build_model(report, row)
+    channels = load_row(report, row).model.in_channels
     path = to_onnx(model, channels, tmp_path / "network.onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for count, height, width in ((1, 33, 70), (3, 64, 48), (1, 5, 7)):

@@ -207,6 +207,8 @@ def test_the_flagship_s_weights_in_half_precision_are_small_enough_to_ship(tmp_p
         ("model.encoder", "tu-resnet18", ["unknown key 'model.encoder'", "known: in_channels, out_channels, widths"]),
         ("model.in_channels", 3, ["model.in_channels: the data has 1 channels, got 3"]),
         ("loss.class_weights", [1, 0, 1, 1, 1], ["loss.class_weights.1: ", "greater than 0", "got 0"]),
+        ("loss.class_weights", [1, 2, 3], ["loss.class_weights: expected 5, one for each class, got 3"]),
+        ("model.out_channels", 4, ["model.out_channels: expected 5, one for each class, got 4"]),
         ("loss.class_weights", 8, ["loss.class_weights: ", "got 8"]),
         ("loss.focal_gamma", -1, ["loss.focal_gamma: ", "got -1"]),
         ("loss.focal_gama", 2, ["unknown key 'loss.focal_gama', did you mean 'focal_gamma'?"]),

@@ -29,6 +29,7 @@ from seglib.models.blocks import (
     NearestUp,
     Normalize,
     NoSkip,
+    GridAverage,
     PyramidPooling,
     ResidualBlock,
     SqueezeExcitation,
@@ -779,6 +780,13 @@ def test_pyramid_pooling_equals_the_formula(size, norm):
     torch.testing.assert_close(module(x), pyramid_pooling(x, module))
     shapes = [(4, 16, 1, 1)] * 4 + [(16, 32, 3, 3)]  # a quarter of the channels for each of four grids
     assert [tuple(conv.weight.shape) for conv in parts(module)[0]] == shapes
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 6])
+def test_grid_average_is_pytorch_s_adaptive_pooling(cells):
+    for size in ((1, 1), (1, 7), (6, 6), (5, 8), (13, 7), (4, 40)):
+        x = torch.randn(2, 3, *size).double()
+        torch.testing.assert_close(GridAverage(cells)(x), F.adaptive_avg_pool2d(x, cells))
 
 
 def test_pyramid_pooling_of_fewer_than_four_channels():

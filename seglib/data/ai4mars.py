@@ -26,14 +26,14 @@ def build_from_ai4mars(source: str | Path, out: str | Path) -> int:
     """Makes `mars_for_students.npz` from the photographs of Curiosity (MSL) that have a label.
 
     Each photograph is reduced to 128×128 pixels, by area, and cut into an upper and a lower half. A label's pixel is
-    what most of those are that it stands for; what shows the rover or lies beyond 30 m has none. Halves without any
-    label are left out, and so are photographs that are not square.
+    what most of those are that it stands for; what shows the rover or lies beyond 30 m has none. As in the homework's
+    file, halves less than half of which are labelled are left out, and so are photographs that are not square.
 
     Args:
         source: the folder `ai4mars-dataset-merged-0.1` of the published archive.
         out: a new file, which gets `training_set` uint8 (N, 2, 64, 128) and `ids` (N,); written whole or not at all.
-            Where experts' labels are there too, it also gets `test_set` uint8 (M, 64, 128), the labelled halves of
-            their photographs, without the labels: the homework withholds them.
+            Where experts' labels are there too, it also gets `test_set` uint8 (M, 64, 128), the halves of their
+            photographs that have any label, without the labels: the homework withholds them.
 
     Returns:
         How many rows of training there are.
@@ -48,19 +48,20 @@ def build_from_ai4mars(source: str | Path, out: str | Path) -> int:
     paths = sorted((source / LABELS).glob("*.png"))
     if not paths:
         raise DataError(f"no label in {source / LABELS}; expected the folder ai4mars-dataset-merged-0.1 as published")
-    rows, ids = _halves(source, paths)
+    rows, ids = _halves(source, paths, least=0.5)
     if not rows:
-        raise DataError(f"no label in {source / LABELS} marks a part of a square photograph in {source / PHOTOGRAPHS}")
+        raise DataError(f"no label in {source / LABELS} marks half of a square photograph in {source / PHOTOGRAPHS}")
     arrays = {"training_set": np.stack(rows), "ids": np.array(ids)}
-    gold, _ = _halves(source, sorted((source / GOLD).glob("*.png")))
+    gold, _ = _halves(source, sorted((source / GOLD).glob("*.png")), least=0)  # experts rarely all agree
     if gold:
         arrays["test_set"] = np.stack(gold)[:, 0]
     write_whole(out, lambda file: np.savez_compressed(file, **arrays), "data set")
     return len(rows)
 
 
-def _halves(source: Path, paths: Sequence[Path]) -> tuple[list[np.ndarray], list[str]]:
-    """Labelled halves, each picture and label uint8 (2, 64, 128), and the photographs' names, of the labels' files."""
+def _halves(source: Path, paths: Sequence[Path], least: float) -> tuple[list[np.ndarray], list[str]]:
+    """Halves of which at least the share `least` is labelled, and something, each picture and label uint8 (2, 64, 128),
+    and the photographs' names, of the labels' files."""
     photographs = {path.stem: path for path in (source / PHOTOGRAPHS).glob("*.[jJ][pP][gG]")}
     rows, ids = [], []
     for path in paths:
@@ -83,7 +84,7 @@ def _halves(source: Path, paths: Sequence[Path]) -> tuple[list[np.ndarray], list
         small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         reduced = majority(np.where(labels == UNLABELLED, BACKGROUND, labels + 1).astype(np.uint8), SIDE)
         for half in (slice(0, SIZE[0]), slice(SIZE[0], SIDE)):
-            if reduced[half].any():
+            if reduced[half].any() and np.mean(reduced[half] != BACKGROUND) >= least:
                 rows.append(np.stack([small[half], reduced[half]]))
                 ids.append(name)
     return rows, ids

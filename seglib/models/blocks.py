@@ -125,6 +125,29 @@ class AttentionGate(nn.Module):
         return x * self.psi(torch.relu(self.w_x(x) + self.w_g(g)))
 
 
+class GridAverage(nn.Module):
+    """Means over a grid of `cells` × `cells` parts of the image, whose borders are rounded outwards:
+    (N, C, H, W) → (N, C, cells, cells).
+
+    What `nn.AdaptiveAvgPool2d` computes, as two products of matrices: ONNX has no such pooling of images of any size.
+    """
+
+    def __init__(self, cells: int):
+        super().__init__()
+        self.cells = cells
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, across = (self._weights(length, x) for length in x.shape[-2:])
+        return down @ x @ across.T
+
+    def _weights(self, length: int, x: Tensor) -> Tensor:
+        """How much each place counts in each cell: (cells, length), each row with the sum 1."""
+        cell, place = torch.arange(self.cells, device=x.device), torch.arange(length, device=x.device)
+        start, end = cell * length // self.cells, ((cell + 1) * length + self.cells - 1) // self.cells
+        inside = (place >= start[:, None]) & (place < end[:, None])
+        return inside.to(x.dtype) / (end - start)[:, None].to(x.dtype)
+
+
 class PyramidPooling(nn.Module):
     """Pyramid pooling: what is seen in ever larger parts of the image, beside each place's own features.
 
@@ -141,7 +164,7 @@ class PyramidPooling(nn.Module):
         super().__init__()
         quarter = max(1, channels // 4)
         self.branches = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(cells), nn.Conv2d(channels, quarter, 1), nn.ReLU(inplace=True))
+            nn.Sequential(GridAverage(cells), nn.Conv2d(channels, quarter, 1), nn.ReLU(inplace=True))
             for cells in self.GRIDS
         )
         joined = channels + quarter * len(self.GRIDS)
