@@ -75,6 +75,7 @@ def test_an_absent_class_is_nan_and_left_out():
         (np.zeros((2, 3), int), np.zeros((3, 2), int), {}, "one shape"),
         (np.full((2, 3), 5), np.zeros((2, 3), int), {}, "prediction labels from 0 to 4, got 5"),
         (np.zeros((2, 3), int), np.full((2, 3), 255), {}, "target labels from 0 to 4, got 255"),
+        (np.zeros((2, 3)), np.zeros((2, 3), int), {}, "prediction labels that are integers, got float64"),
         (np.zeros((2, 3), int), np.zeros((2, 3), int), {"exclude": (5,)}, "classes to exclude"),
     ],
 )
@@ -136,6 +137,7 @@ def test_ignored_pixels_count_nowhere(some):
     nothing = ClassMetrics(NAMES, 0)
     nothing.update(nothing.count(logits, torch.full_like(target, 255)))
     assert math.isnan(nothing.compute()["mean_iou"])
+    assert math.isnan(nothing.compute()["pixel_accuracy"])
     assert nothing.compute()["ce"] == 0
 
 
@@ -150,6 +152,10 @@ def test_half_precision_and_large_counts(some):
     row[0, 6] = 1
     meter.update(row)
     assert meter.confusion[1, 1] == 40 * 2**23 + 1
+    one, many = ClassMetrics(("a", "b")), 2**24 + 2  # pixels of one image, of which float32 could not count the last
+    counts = one.count(torch.zeros(1, 2, 1, 1).expand(1, 2, 1, many), torch.zeros(1, 1, many, dtype=torch.int64))
+    one.update(counts)
+    assert one.confusion[0, 0] == many
 
 
 def test_names_are_metrics(some):
@@ -163,5 +169,10 @@ def test_what_cannot_be_counted(some):
         ClassMetrics(NAMES).count(logits[:, :4], target)
     with pytest.raises(ValueError, match=r"expected logits \(N, 5, H, W\)"):
         ClassMetrics(NAMES).count(logits, target[:, None])
-    with pytest.raises(ValueError, match="at least one image"):
-        ClassMetrics(NAMES).compute()
+    with pytest.raises(ValueError, match="classes from 0 to 4, or 255 where it is ignored, got 0 to 7"):
+        ClassMetrics(NAMES).count(logits, torch.where(target == 4, 7, target))
+    empty = ClassMetrics(NAMES)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="at least one image"):
+            empty.compute()
+        empty.update(empty.count(logits[:0], target[:0]))
