@@ -1,0 +1,118 @@
+"""Two processes, each with its share of the images, against one that sees them all.
+
+`test_training` has two processes measure objects in validation. Here are classes, ignored pixels, and the totals that
+are summed while they train.
+"""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+from torch.utils.data import TensorDataset
+
+from seglib.losses import bce_loss, cross_entropy_loss
+from seglib.metrics import BinaryMetrics, ClassMetrics
+from seglib.training import evaluate, fit
+
+NAMES = ("soil", "bedrock", "sand", "big rock")
+
+
+def of_classes():
+    return ClassMetrics(NAMES, unlabelled=0)
+
+
+def pictures(kind, count, seed):
+    """Images of noise and targets, of classes with ignored pixels, and no sand in the first four."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, 1, 6, 9, generator=generator)
+    if kind == "binary":
+        return TensorDataset(images, (torch.rand(images.shape, generator=generator) < 0.4).float())
+    labels = torch.randint(0, 4, (count, 6, 9), generator=generator)
+    labels[:4] = labels[:4].masked_fill(labels[:4] == 2, 1)
+    return TensorDataset(images, labels.masked_fill(torch.rand(labels.shape, generator=generator) < 0.2, 255))
+
+
+def network(kind):
+    torch.manual_seed(0)
+    return nn.Conv2d(1, 1 if kind == "binary" else len(NAMES), 3, padding=1)
+
+
+def measure(batch_size):
+    """Metrics of 11 images, and of an epoch over 12 whose steps are too small to change a weight."""
+    found = {}
+    for kind, metrics, loss in (("binary", BinaryMetrics, bce_loss), ("classes", of_classes, cross_entropy_loss)):
+        found[kind] = evaluate(network(kind), pictures(kind, 11, seed=1), metrics=metrics, batch_size=2)
+        (row,) = fit(
+            network(kind),
+            loss,
+            pictures(kind, 12, seed=2),
+            pictures(kind, 11, seed=1),
+            metrics=metrics,
+            monitor="loss",
+            epochs=1,
+            batch_size=batch_size,
+            learning_rate=1e-30,
+        )
+        found[f"{kind}, trained"] = {name: value for name, value in row.items() if name != "seconds"}
+    return found
+
+
+def one_of_two(rank, folder):
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "1"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}  # accelerate wants to see them; they meet by a file
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    try:
+        meter = of_classes()  # all that a process needs to do itself: sum the totals
+        images, labels = pictures("classes", 11, seed=1)[slice(0, 3) if rank == 0 else slice(3, 11)]
+        with torch.no_grad():
+            meter.update(meter.count(network("classes")(images), labels))
+        distributed.all_reduce(meter.totals)
+        torch.save({"summed": meter.compute(), **measure(batch_size=2)}, f"{folder}/found{rank}.pt")
+    finally:
+        distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What each of the two processes measured, and one alone, with batches that are as large as both of theirs."""
+    folder = tmp_path_factory.mktemp("processes")
+    multiprocessing.spawn(one_of_two, (folder,), nprocs=2)
+    return *(torch.load(folder / f"found{rank}.pt", weights_only=True) for rank in (0, 1)), measure(batch_size=4)
+
+
+@pytest.mark.parametrize("what", ["binary", "classes"])
+def test_evaluation_shared_out_is_that_of_all_images(found, what):
+    """Eleven images in batches of two: one process repeats an image, which must not count."""
+    *shared, alone = (each[what] for each in found)
+    assert alone["images"] == 11
+    for each in shared:
+        assert each == pytest.approx(alone, rel=1e-6)
+
+
+@pytest.mark.parametrize("what", ["binary, trained", "classes, trained"])
+def test_metrics_summed_while_training_are_those_of_all_images(found, what):
+    *shared, alone = (dict(each[what]) for each in found)
+    losses = [each.pop("loss") for each in (*shared, alone)]
+    assert losses[0] == losses[1]
+    if what.startswith("binary"):  # of classes, steps have means over as many pixels as are not ignored
+        assert losses[0] == pytest.approx(losses[2])
+    assert (alone["images"], alone["val_images"]) == (12, 11)
+    for each in shared:
+        assert each == pytest.approx(alone, rel=1e-6)
+
+
+def test_totals_of_unequal_shares_add_up_to_the_totals_of_all(found):
+    """Three images here and eight there, one of the four classes missing in the first three."""
+    images, labels = pictures("classes", 11, seed=1)[:]
+    with torch.no_grad():
+        prediction = network("classes")(images).argmax(1).numpy()
+    counted = labels.numpy() != 255
+    right = (prediction == labels.numpy())[counted].mean()
+    for each in found[:2]:
+        assert each["summed"] == pytest.approx(found[2]["classes"], rel=1e-6)
+        assert each["summed"]["pixel_accuracy"] == pytest.approx(right)
+    assert not (labels[:3] == 2).any()
+    assert np.isfinite(found[0]["summed"]["iou_sand"])
