@@ -404,6 +404,21 @@ def test_a_set_is_measured_alike_in_any_split_and_order(kind, cuts, seed, ignore
     assert summed.compute() == alike(whole)
 
 
+@some
+@given(seed=seeds, ignored=shares, unlabelled=st.integers(0, CLASSES - 1))
+def test_what_is_predicted_where_nobody_labelled_does_not_matter_to_the_labelled(seed, ignored, unlabelled):
+    """As if those pixels were ignored; but in the means over all pixels they count."""
+    logits, target = batch("classes", (3, 4, 6), seed, ignored)
+    found = metered("classes", (logits, target), unlabelled=unlabelled).compute()
+    ignoring = target.masked_fill(target == unlabelled, 255)
+    alone = metered("classes", (logits, ignoring), unlabelled=unlabelled).compute()
+    names = {name for name in alone if name.startswith("iou_")} | {"mean_iou", "pixel_accuracy_labelled"}
+    assert {name: found[name] for name in names} == alike({name: alone[name] for name in names})
+    assert f"iou_{class_names[unlabelled]}" not in found
+    assert alone["mean_iou_all_pixels"] == alike(found["mean_iou"])
+    assert found["mean_iou_all_pixels"] <= found["mean_iou"] or math.isnan(found["mean_iou"])
+
+
 @kinds
 @some
 @given(seed=seeds, ignored=shares, scale=st.floats(0.01, 100))
