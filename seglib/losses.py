@@ -1,6 +1,6 @@
 """Segmentation losses. All take logits and a target, and return a scalar tensor.
 
-A binary target is float (N, 1, H, W), as the logits are; a target of classes is int64 (N, H, W), for logits
+A binary target is float (N, 1, H, W), as the logits are; a target of classes is of integers (N, H, W), for logits
 (N, classes, H, W). The formulas are the same: p is the probability σ(logit), or of each class the softmax; t is the
 target, or of each class 1 where it is the target.
 
@@ -308,7 +308,7 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
                 f"{tuple(logits.shape)} and {tuple(target.shape)}"
             )
         counts = target != IGNORE
-        target = torch.where(counts, target, 0)
+        target = torch.where(counts, target, 0).long()
         if target.device.type == "cpu" and target.numel() and not 0 <= target.min() <= target.max() < classes:
             raise ValueError(
                 f"expected classes from 0 to {classes - 1}, or {IGNORE} where it is ignored, got "
@@ -318,7 +318,7 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return logits.to(dtype), each.to(dtype), counts[:, None].to(dtype)
     if logits.shape != target.shape or logits.ndim != 4 or logits.shape[1] != 1:
         raise ValueError(
-            "expected logits and a binary target of one shape (N, 1, H, W), or a target of classes, int64 (N, H, W); "
+            "expected logits and a binary target of one shape (N, 1, H, W), or a target of classes, integers (N, H, W); "
             f"got {tuple(logits.shape)} and {target.dtype} {tuple(target.shape)}"
         )
     counts = target != IGNORE

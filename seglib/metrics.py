@@ -351,7 +351,7 @@ class ClassMetrics:
     def count(self, logits: Tensor, target: Tensor) -> Tensor:
         """What an image contributes: its confusion matrix, truth by truth, and mean cross-entropy: (N, C² + 1).
 
-        logits: (N, C, H, W); target: int64 (N, H, W), where pixels of 255 are ignored. Cross-entropy is the mean over
+        logits: (N, C, H, W); target: integers (N, H, W), where pixels of 255 are ignored. Cross-entropy is the mean over
         the others (0 where there is none).
         """
         if logits.ndim != 4 or logits.shape[1] != self.classes or logits.shape[:1] + logits.shape[2:] != target.shape:
@@ -360,7 +360,7 @@ class ClassMetrics:
                 f"{tuple(target.shape)}"
             )
         logits, counts = logits.float(), target != IGNORE
-        truth = torch.where(counts, target, 0)
+        truth = torch.where(counts, target, 0).long()
         # On an accelerator this check would make every step wait for the device.
         if truth.device.type == "cpu" and truth.numel() and not 0 <= truth.min() <= truth.max() < self.classes:
             raise ValueError(

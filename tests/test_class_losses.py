@@ -226,6 +226,13 @@ def test_a_float_target_is_a_binary_one(loss):
         distance_boundary_loss(logits[:, :1], torch.ones(2, 4, 5, dtype=torch.int64))
 
 
+@pytest.mark.parametrize("loss", EVERY)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_a_target_is_of_any_integers(loss, dtype):
+    logits, target = batch()
+    assert torch.equal(loss(logits, target.to(dtype)), loss(logits, target))
+
+
 @pytest.mark.parametrize("gamma", [0.1, 0.5, 1.0, 2.0])
 def test_focal_loss_of_what_is_certain_has_a_gradient(gamma):
     logits = torch.tensor([[200.0], [0.0]])[None, ..., None].requires_grad_()

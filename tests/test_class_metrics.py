@@ -158,6 +158,11 @@ def test_half_precision_and_large_counts(some):
     assert one.confusion[0, 0] == many
 
 
+def test_a_target_is_of_any_integers(some):
+    logits, target = some
+    assert counted(logits, target.to(torch.uint8)).compute() == counted(logits, target).compute()
+
+
 def test_names_are_metrics(some):
     found = counted(*some).compute()
     assert set(ClassMetrics(NAMES, 0).NAMES) <= set(found)
