@@ -50,7 +50,7 @@ def cross_entropy_loss(logits: Tensor, target: Tensor, class_weights: Sequence[f
 
     Args:
         logits: (N, C, H, W), any real numbers, of C ≥ 2 classes.
-        target: int64 (N, H, W), 0 to C − 1, or 255 where it is to be ignored.
+        target: integers (N, H, W), 0 to C − 1, or 255 where it is to be ignored.
         class_weights: w, how much a pixel of each class counts; the mean is weighted likewise. None: all the same.
 
     Raises:
