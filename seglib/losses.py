@@ -318,7 +318,7 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return logits.to(dtype), each.to(dtype), counts[:, None].to(dtype)
     if logits.shape != target.shape or logits.ndim != 4 or logits.shape[1] != 1:
         raise ValueError(
-            "expected logits and a binary target of one shape (N, 1, H, W), or a target of classes, integers (N, H, W); "
+            "expected logits and a binary target of one shape (N, 1, H, W), or for classes integers (N, H, W); "
             f"got {tuple(logits.shape)} and {target.dtype} {tuple(target.shape)}"
         )
     counts = target != IGNORE

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from .data.common import IGNORE
@@ -351,7 +350,7 @@ class ClassMetrics:
     def count(self, logits: Tensor, target: Tensor) -> Tensor:
         """What an image contributes: its confusion matrix, truth by truth, and mean cross-entropy: (N, C² + 1).
 
-        logits: (N, C, H, W); target: integers (N, H, W), where pixels of 255 are ignored. Cross-entropy is the mean over
+        logits: (N, C, H, W); target: integers (N, H, W), 255 is ignored. Cross-entropy is the mean over
         the others (0 where there is none).
         """
         if logits.ndim != 4 or logits.shape[1] != self.classes or logits.shape[:1] + logits.shape[2:] != target.shape:
