@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from .data.common import IGNORE
+from .data.common import IGNORE, check_classes
 
 
 def bce_loss(logits: Tensor, target: Tensor, positive_weight: float = 1.0) -> Tensor:
@@ -309,11 +309,7 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             )
         counts = target != IGNORE
         target = torch.where(counts, target, 0).long()
-        if target.device.type == "cpu" and target.numel() and not 0 <= target.min() <= target.max() < classes:
-            raise ValueError(
-                f"expected classes from 0 to {classes - 1}, or {IGNORE} where it is ignored, got "
-                f"{target.min().item()} to {target.max().item()}"
-            )
+        check_classes(target, classes)
         each = F.one_hot(target, classes).permute(0, 3, 1, 2) * counts[:, None]
         return logits.to(dtype), each.to(dtype), counts[:, None].to(dtype)
     if logits.shape != target.shape or logits.ndim != 4 or logits.shape[1] != 1:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data.common import IGNORE
+from .data.common import IGNORE, check_classes
 
 
 def iou(prediction, target) -> float:
@@ -360,12 +360,7 @@ class ClassMetrics:
             )
         logits, counts = logits.float(), target != IGNORE
         truth = torch.where(counts, target, 0).long()
-        # On an accelerator this check would make every step wait for the device.
-        if truth.device.type == "cpu" and truth.numel() and not 0 <= truth.min() <= truth.max() < self.classes:
-            raise ValueError(
-                f"expected classes from 0 to {self.classes - 1}, or {IGNORE} where it is ignored, got "
-                f"{truth.min().item()} to {truth.max().item()}"
-            )
+        check_classes(truth, self.classes)
         pairs = (self.classes * truth + logits.argmax(1)).flatten(1)
         confusion = torch.zeros(len(logits), self.classes**2, dtype=torch.int64, device=logits.device)
         confusion.scatter_add_(1, pairs, counts.flatten(1).long())  # a float32 would stop growing at 2^24

@@ -144,6 +144,18 @@ def channel_statistics(images: Sequence) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
 
 
+def check_classes(labels: Tensor, classes: int) -> None:
+    """Raises ValueError where a label is no class; the caller has put one in the place of what is ignored.
+
+    On an accelerator, where looking would make every step wait for the device, it does not look.
+    """
+    if labels.device.type == "cpu" and labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"expected classes from 0 to {classes - 1}, or {IGNORE} where it is ignored, got "
+            f"{labels.min().item()} to {labels.max().item()}"
+        )
+
+
 def check_pairs(images: Sequence, masks: Sequence) -> None:
     """Raises ValueError, naming the first bad pair, unless every image has a mask of its size and values are legal."""
     if len(images) != len(masks):
