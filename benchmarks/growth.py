@@ -1,0 +1,83 @@
+"""How the cost of a step grows with the picture, the network and the batch: time and memory, and their slopes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from seglib.figures import BLUE, ORANGE
+from seglib.files import write_whole
+from seglib.models.unet import UNet
+
+from .timing import in_turns, peak_memory
+from .training_step import STEPS, pictures, train_ours
+
+START = {"pixels": 128**2, "width": 16, "batch": 8}
+GROWS = {"pixels": [size**2 for size in (64, 96, 128, 192, 256)], "width": [8, 16, 32, 64], "batch": [2, 4, 8, 16, 32]}
+LABELS = {"pixels": "pixels of a picture", "width": "channels of the first level", "batch": "pictures a step"}
+
+
+def measure_one(pixels: int, width: int, batch: int) -> dict[str, float]:
+    """Seconds of a step, and MB by which the process's peak grew."""
+    torch.manual_seed(0)
+    network = UNet(3, 1, [width * 2**level for level in range(4)])
+    data = pictures(round(pixels**0.5), STEPS * batch)
+    before = peak_memory()
+    seconds = in_turns({"step": lambda: train_ours(network, data, batch)}, rounds=3)["step"]
+    return {"seconds": float(np.median(seconds)) / STEPS, "megabytes": peak_memory() - before}
+
+
+def measure() -> dict:
+    found = {}
+    for what, values in GROWS.items():
+        points = []
+        for value in values:
+            command = [sys.executable, "-m", "benchmarks.growth", json.dumps(START | {what: value})]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            points.append(json.loads(done.stdout.splitlines()[-1]))
+        columns = {name: [point[name] for point in points] for name in points[0]}
+        # Of the larger half: with little to do, what every step costs weighs more than the work.
+        half = len(values) // 2
+        slopes = {
+            name: round(float(np.polyfit(np.log(values[half:]), np.log(column[half:]), 1)[0]), 2)
+            for name, column in columns.items()
+        }
+        found[what] = {"values": values} | columns | {"slopes": slopes}
+        print(f"{what}: {found[what]}")
+    return {"start": START, "grows": found}
+
+
+def draw(record: dict, path: Path) -> None:
+    """Time and memory against each size, on logarithmic axes, with the slopes."""
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+    for axis, (what, one) in zip(axes, record["grows"].items()):
+        other = axis.twinx()
+        for side, name, label, colour, marker in (
+            (axis, "seconds", "time", BLUE, "o"),
+            (other, "megabytes", "memory", ORANGE, "s"),
+        ):
+            text = f"{label}: slope {one['slopes'][name]:.2f}"
+            side.plot(
+                one["values"], one[name], color=colour, marker=marker, ls="-" if side is axis else "--", label=text
+            )
+            side.set_yscale("log")
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(one["values"], [f"{value:,}" for value in one["values"]], fontsize=8)
+        axis.minorticks_off()
+        axis.set(xlabel=LABELS[what], ylabel="seconds a step" if axis is axes[0] else "")
+        other.set_ylabel("MB" if axis is axes[-1] else "")
+        handles = [*axis.get_lines(), *other.get_lines()]
+        axis.legend(handles, [line.get_label() for line in handles], frameon=False, fontsize=8)
+        axis.grid(alpha=0.3)
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110), "figure")
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure_one(**json.loads(sys.argv[1]))))

@@ -1,0 +1,66 @@
+"""Memory of a training step, each network in a process of its own, beside the peers' at the same widths."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import torch
+
+from . import peers
+from .timing import peak_memory
+from .training_step import WIDTHS, pictures, train_ours
+
+SIZE, BATCH, ROUNDS = 128, 8, 3
+NETWORKS = ("seglib", "textbook U-Net", "MONAI BasicUNet")
+
+
+def measure_one(name: str, widths: str, tuned: bool) -> float:
+    """By how many MB the process's peak grew in three steps."""
+    torch.manual_seed(0)
+    network, data = peers.networks(WIDTHS[widths])[name], pictures(SIZE, 3 * BATCH)
+    before = peak_memory()
+    if name == "seglib":
+        train_ours(network, data, BATCH)
+    else:
+        peers.train_plainly(network, data, BATCH, tuned)
+    return peak_memory() - before
+
+
+def measure() -> dict:
+    cases = []
+    for widths in WIDTHS:
+        found: dict[str, list[float]] = {}
+        for _ in range(ROUNDS):
+            for name in NETWORKS:
+                for tuned in (False, True)[: 1 + (name != "seglib")]:
+                    command = [sys.executable, "-m", "benchmarks.memory", name, widths, "tuned" if tuned else ""]
+                    done = subprocess.run(command, capture_output=True, text=True, check=True)
+                    label = name + (", tuned" if tuned else "")
+                    found.setdefault(label, []).append(round(json.loads(done.stdout.splitlines()[-1]), 1))
+        cases.append({"widths": widths, "size": SIZE, "batch": BATCH, "megabytes": found})
+        print(f"widths {widths}: {found} MB")
+    return {"cases": cases}
+
+
+def lines(record: dict) -> list[dict]:
+    rows = []
+    for case in record["cases"]:
+        medians = {name: sorted(values)[len(values) // 2] for name, values in case["megabytes"].items()}
+        ours = medians.pop("seglib")
+        leanest = min(medians, key=medians.get)
+        values = sorted(theirs / ours for theirs in case["megabytes"][leanest])
+        rows.append(
+            {
+                "what": f"memory of a step, widths {case['widths']}, {case['size']} px",
+                "beside": f"leanest: {leanest}",
+                "ratio": {"median": medians[leanest] / ours, "low": values[0], "high": values[-1]},
+                "goal": 1 / 1.1,
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure_one(sys.argv[1], sys.argv[2], sys.argv[3] == "tuned")))

@@ -1,0 +1,49 @@
+"""Times of several ways to do one thing, side by side."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def wait() -> None:
+    """Until the accelerator has done what it was told."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def in_turns(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each candidate in each round. All are called once to warm up, then all in every round, another one
+    first each time: what slows the machine down slows all of them."""
+    names = list(candidates)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(-1, rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            wait()
+            start = time.perf_counter()
+            candidates[name]()
+            wait()
+            if turn >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    """How many times as long theirs takes as ours: the median over rounds of the quotient, and its quartiles."""
+    low, median, high = np.percentile(np.divide(theirs, ours), (25, 50, 75)).tolist()
+    return {"median": round(median, 3), "low": round(low, 3), "high": round(high, 3)}
+
+
+def peak_memory() -> float:
+    """The process's largest resident set so far, in MB; of a GPU, the most that was allocated on it."""
+    if DEVICE == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,97 @@
+"""A step of training: ours by `fit`, the peers' in a plain loop; out of the box, and tuned as ours is."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from seglib.losses import bce_loss
+from seglib.training import fit, resolve_precision
+
+from . import peers
+from .timing import DEVICE, in_turns, ratios
+
+WIDTHS = {"16 to 128": (16, 32, 64, 128), "64 to 512": (64, 128, 256, 512)}
+SIZES = (64, 128, 256)
+PIXELS = 131_072  # of a batch, whatever the size: 32, 8 or 2 images
+STEPS, ROUNDS = 4, 5
+
+
+def pictures(size: int, count: int) -> TensorDataset:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(count, 3, size, size, generator=generator)
+    return TensorDataset(images, (images[:, :1] > 0.5).float())
+
+
+def train_ours(network: nn.Module, data: TensorDataset, batch_size: int) -> None:
+    """An epoch of `fit` as it is called without options; it counts metrics and validates (one image) besides."""
+    one = TensorDataset(*(tensor[:1] for tensor in data.tensors))
+    fit(network, bce_loss, data, one, epochs=1, batch_size=batch_size, learning_rate=1e-3)
+
+
+def matrix_peak(dtype: torch.dtype) -> float:
+    """The most that this machine multiplies: operations a second of a product of two 2048×2048 matrices."""
+    a, b = (torch.rand(2048, 2048, device=DEVICE).to(dtype) for _ in range(2))
+    return 2 * 2048**3 / min(in_turns({"product": lambda: a @ b}, rounds=10)["product"])
+
+
+def operations(network: nn.Module, image: torch.Tensor) -> int:
+    """Of a step, forwards and backwards, convolutions alone."""
+    with FlopCounterMode(display=False) as counter:
+        network(image).sum().backward()
+    return counter.get_total_flops()
+
+
+def measure() -> dict:
+    precision = resolve_precision("auto")
+    peak = matrix_peak(torch.bfloat16 if precision == "bf16" else torch.float32)
+    cases = []
+    for widths_name, widths in WIDTHS.items():
+        for size in SIZES:
+            torch.manual_seed(0)
+            networks, batch = peers.networks(widths), PIXELS // size**2
+            data = pictures(size, STEPS * batch)
+            flops = operations(copy.deepcopy(networks["seglib"]), data.tensors[0][:batch])
+            candidates = {"seglib": partial(train_ours, networks["seglib"], data, batch)}
+            for name, network in list(networks.items())[1:]:
+                candidates[name] = partial(peers.train_plainly, network, data, batch, tuned=False)
+                candidates[f"{name}, tuned"] = partial(
+                    peers.train_plainly, copy.deepcopy(network), data, batch, tuned=True
+                )
+            seconds = {name: [s / STEPS for s in all_] for name, all_ in in_turns(candidates, ROUNDS).items()}
+            case = {
+                "widths": widths_name,
+                "size": size,
+                "batch": batch,
+                "parameters": {name: peers.parameters(network) for name, network in networks.items()},
+                "seconds": seconds,
+                "ratios": {name: ratios(s, seconds["seglib"]) for name, s in seconds.items() if name != "seglib"},
+                "share_of_matrix_peak": round(flops / min(seconds["seglib"]) / peak, 3),
+            }
+            cases.append(case)
+            print(f"widths {widths_name}, {size} px: {case['ratios']}, of the peak {case['share_of_matrix_peak']}")
+    return {"precision": precision, "matrix_peak_gflops": round(peak / 1e9), "cases": cases}
+
+
+def lines(record: dict) -> list[dict]:
+    """Rows of the README's table."""
+    rows = []
+    for case in record["cases"]:
+        boxed = {name: r for name, r in case["ratios"].items() if not name.endswith("tuned")}
+        tuned = {name: r for name, r in case["ratios"].items() if name.endswith("tuned")}
+        for kind, found, goal in (("out of the box", boxed, 1.5), ("tuned alike", tuned, 1.0)):
+            fastest = min(found, key=lambda name: found[name]["median"])
+            rows.append(
+                {
+                    "what": f"training step, widths {case['widths']}, {case['size']} px, {kind}",
+                    "beside": fastest.removesuffix(", tuned"),
+                    "ratio": found[fastest],
+                    "goal": goal,
+                }
+            )
+    return rows
