@@ -12,10 +12,10 @@ from pathlib import Path
 
 
 def missing_packages() -> list[str]:
-    """The requirements of `seglib` of which no version at all is installed."""
+    """The requirements of `seglib` and of the notebooks of which no version at all is installed."""
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     missing = []
-    for requirement in project["dependencies"]:
+    for requirement in project["dependencies"] + project["optional-dependencies"]["onnx"]:
         name = re.match(r"[\w.-]+", requirement)[0]
         # Colab has OpenCV under another of its names.
         names = [name, "opencv-python", "opencv-contrib-python"] if name.startswith("opencv") else [name]
