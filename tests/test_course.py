@@ -1,0 +1,96 @@
+"""The five notebooks as one course: the reader's thread, the tables of what is taught where, and the glossary."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from seglib import baselines, losses, metrics, training
+from seglib.models import blocks
+
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "notebooks/README.md").read_text(encoding="utf-8")
+LESSONS = {path.stem[:2].lstrip("0"): path for path in sorted(ROOT.glob("notebooks/*.ipynb"))}
+CODE = "\n".join(
+    path.read_text(encoding="utf-8") for path in [*ROOT.glob("seglib/**/*.py"), *ROOT.glob("configs/*.yaml")]
+)
+
+
+def text_of(path: Path) -> str:
+    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+
+
+def tables() -> list[list[str]]:
+    """The rows of the guide's tables, without their heads."""
+    lines = [line for line in GUIDE.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+
+
+TAUGHT = [row for row in tables() if len(row) == 3 and row[2] != "where"]
+NAMED = {name for row in TAUGHT for name in re.findall(r"`([^`]+)`", row[1])}
+
+
+def test_the_tables_are_there():
+    assert len(TAUGHT) > 40
+    assert len(LESSONS) == 5
+
+
+@pytest.mark.parametrize(
+    "names",
+    [blocks.BLOCKS, blocks.SKIPS, blocks.UPS, blocks.NORMS, losses.LOSSES, training.OPTIMIZERS, blocks.BOTTLENECKS],
+    ids=["blocks", "skips", "ups", "norms", "losses", "optimizers", "bottlenecks"],
+)
+def test_every_part_and_loss_is_taught_somewhere(names):
+    assert set(names) - NAMED - {"plain", "adam"} == set()
+
+
+def test_every_metric_and_baseline_is_taught_somewhere():
+    def functions(module) -> set:
+        own = {name for name, thing in vars(module).items() if getattr(thing, "__module__", "") == module.__name__}
+        return {name for name in own if name[0] != "_" and name.islower()}
+
+    sets_of_metrics = {"boundary_metrics", "mask_metrics", "mean_metrics"}
+    assert functions(metrics) - sets_of_metrics - NAMED == set()
+    tuning = {"tune", "tune_region_based"}
+    assert functions(baselines) - tuning - NAMED == set()
+
+
+def test_names_are_those_of_the_code():
+    for name in NAMED:
+        module = ROOT / "seglib" / f"{name.replace('.', '/')}.py"
+        assert module.is_file() or re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", CODE), name
+
+
+@pytest.mark.parametrize("row", TAUGHT, ids=lambda row: row[0][:40])
+def test_where_it_is_taught_there_is_talk_of_it(row):
+    what, names, where = row
+    words = [word.strip() for word in re.split(r"[,;:]| and ", what)] + re.findall(r"`([^`]+)`", names)
+    assert "](" in where
+    for link in re.findall(r"\]\(([^)]+)\)", where):
+        text = re.sub(r"\s+", " ", text_of(ROOT / "notebooks" / link)).lower()
+        assert any(word.lower().rstrip("s") in text for word in words), (link, words)
+
+
+def test_the_thread_is_the_one_that_notebooks_say_themselves():
+    thread = {row[0]: row for row in tables() if len(row) == 5 and row[0] in LESSONS}
+    assert list(thread) == list(LESSONS)
+    for number, (_, link, before, _, after) in thread.items():
+        path = LESSONS[number]
+        assert link.endswith(f"]({path.name})")
+        text = text_of(path)
+        opening = text.partition("## What the report claims")[0]
+        for other in re.findall(r"\d", before):
+            assert f"]({LESSONS[other].name})" in opening, f"{path.name} does not say that it builds on {other}"
+        following = re.findall(r"\*\*Next\*\*.*\]\((\w+\.ipynb)\)", text)
+        assert following == ([LESSONS[after].name] if after else []), path.name
+
+
+def test_the_glossary_is_in_order_and_its_terms_are_used():
+    terms = re.findall(r"^\*\*(.+?)\.\*\*", GUIDE.partition("## Glossary")[2], re.MULTILINE)
+    assert len(terms) >= 30
+    assert terms == sorted(terms, key=str.lower)
+    everything = " ".join(text_of(path) for path in LESSONS.values()).lower()
+    for term in terms:
+        words = re.split(r"[, (]+", term.lower().strip("±) "))
+        assert any(word and word.rstrip("s") in everything for word in words), term
