@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import os
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,18 @@ import torch
 from . import results
 from .config import SCALES, ConfigError, reports
 from .files import root, write_whole
+
+
+# JupyterLab's page, which leaves a picture's alternative text out.
+PAGE = """
+{%- extends "lab/index.html.j2" -%}
+{%- block data_png scoped -%}
+<div class="jp-RenderedImage jp-OutputArea-output">
+<img src="data:image/png;base64,{{ output.data["image/png"] | escape_html }}"
+alt="{{ output | get_metadata("alt", "image/png") or "no caption" | escape_html }}">
+</div>
+{%- endblock data_png -%}
+"""
 
 
 def setup() -> str:
@@ -78,8 +91,9 @@ def all_notebooks(folder: Path) -> list[Path]:
 def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool = False) -> int:
     """Runs notebooks top to bottom, each in a process of its own, and prints time, memory and the scoreboard.
 
-    Each becomes an executed notebook and an HTML page in `out`; `in_place` also keeps the outputs in the notebook.
-    A notebook that fails is named with its error, and the others are run all the same.
+    Each becomes an executed notebook and an HTML page in `out`, and all their pictures one page, figures.html.
+    `in_place` also keeps the outputs in the notebook and, of the course's own, time and memory in
+    results/notebooks.json. A notebook that fails is named with its error, and the others are run all the same.
 
     Returns:
         How many failed.
@@ -106,11 +120,27 @@ def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool =
         records[path.name] = {"seconds": round(seconds), "peak_memory_mb": round(memory), "passed": status == 0}
     record = {"notebooks": records, "hardware": results.hardware()}
     results.write(out / "notebooks.json", record)
+    if in_place:
+        _keep_record(record, paths)
+    page = figures_page(out / path.name for path in paths)
+    write_whole(out / "figures.html", lambda file: file.write(page.encode()), "page")
     print()
     for report in reports():
         print(f"{report}\n{results.scoreboard(report)}\n")
     print(f"The executed notebooks and their HTML pages are in {out.resolve()}")
     return failed
+
+
+def _keep_record(record: dict, paths: Sequence[Path]) -> None:
+    """Puts time and memory of the course's own notebooks that passed into results/notebooks.json; of others that are
+    there, it stays as it was."""
+    own = {path.resolve() for path in all_notebooks(root())} if root() else set()
+    passed = {path.name for path in paths if path.resolve() in own and record["notebooks"][path.name]["passed"]}
+    if passed:
+        path = root() / "results" / "notebooks.json"
+        before = results.read_record(path.name)["notebooks"] if path.is_file() else {}
+        notebooks = before | {name: record["notebooks"][name] for name in passed}
+        results.write(path, record | {"notebooks": dict(sorted(notebooks.items()))})
 
 
 def execute(path: Path, out: Path, in_place: bool) -> None:
@@ -120,6 +150,7 @@ def execute(path: Path, out: Path, in_place: bool) -> None:
         SystemExit: a cell failed; the message names it and the error.
     """
     import nbformat
+    from jinja2 import DictLoader
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
     from nbconvert import HTMLExporter
@@ -149,7 +180,9 @@ def execute(path: Path, out: Path, in_place: bool) -> None:
         cell.metadata.pop("execution", None)  # time stamps, different in every run
     # The kernel's Python version is this machine's, not the notebook's.
     notebook.metadata["language_info"] = {"name": "python"}
-    page, _ = HTMLExporter().from_notebook_node(notebook)
+    describe_pictures(notebook)
+    exporter = HTMLExporter(extra_loaders=[DictLoader({"page.html.j2": PAGE})], template_file="page.html.j2")
+    page, _ = exporter.from_notebook_node(notebook)
     text = nbformat.writes(notebook) + "\n"
     targets = [out / path.name] + ([path] if in_place and error is None else [])
     for target in targets:
@@ -157,6 +190,44 @@ def execute(path: Path, out: Path, in_place: bool) -> None:
     write_whole(out / path.with_suffix(".html").name, lambda file: file.write(page.encode()), "page")
     if error is not None:
         raise SystemExit(f"{path.name}: a cell failed with {error.ename}: {error.evalue}")
+
+
+def caption(notebook, number: int) -> str:
+    """The caption of a cell's pictures: the sentences in italics with which the Markdown cell after it begins."""
+    following = notebook.cells[number + 1].source if number + 1 < len(notebook.cells) else ""
+    found = re.match(r"\*(?!\*)(.+?)\*(?:\s|$)", following, re.DOTALL)
+    return found[1] if found else ""
+
+
+def describe_pictures(notebook) -> None:
+    """Gives each picture its caption as alternative text, for those who cannot see it."""
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}) and (text := caption(notebook, number)):
+                output.metadata.setdefault("image/png", {})["alt"] = re.sub(r"[`*$]", "", text)
+
+
+def figures_page(paths: Iterable[Path]) -> str:
+    """An HTML page of all pictures of executed notebooks, at half their size, on white and on dark ground, with their
+    captions: to be looked at together."""
+    import nbformat
+
+    parts = []
+    for path in filter(Path.is_file, paths):
+        notebook = nbformat.read(path, as_version=4)
+        parts.append(f"<h2>{html.escape(path.name)}</h2>")
+        for number, cell in enumerate(notebook.cells):
+            for output in cell.get("outputs", []):
+                if picture := output.get("data", {}).get("image/png"):
+                    image = f'<div><img src="data:image/png;base64,{picture.strip()}" alt=""></div>'
+                    text = html.escape(caption(notebook, number) or "no caption")
+                    parts.append(f"<figure>{image}{image}<figcaption>{text}</figcaption></figure>")
+    style = (
+        "body{font:15px sans-serif;max-width:1300px;margin:auto}figure{margin:2em 0}"
+        "figure div{display:inline-block;padding:8px;vertical-align:top}div+div{background:#111}img{zoom:0.5}"
+    )
+    head = f'<meta charset="utf-8"><title>All figures</title><style>{style}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
 
 def set_address(url: str) -> list[Path]:

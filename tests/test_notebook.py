@@ -34,6 +34,7 @@ def test_notebooks_are_run_measured_and_written(tmp_path, capfd):
     assert executed.cells[0].outputs[0].text == "found\n"
     assert [cell.execution_count for cell in executed.cells] == [1, 2]
     assert ">42<" in (tmp_path / "out/good.html").read_text().replace("\n", "")
+    assert "<h2>bad.ipynb</h2>" in (tmp_path / "out/figures.html").read_text()
     record = json.loads((tmp_path / "out/notebooks.json").read_text())["notebooks"]
     assert record["good.ipynb"]["passed"]
     assert not record["bad.ipynb"]["passed"]
@@ -45,6 +46,49 @@ def test_in_place_keeps_the_outputs_in_the_notebook(tmp_path):
     path = write_notebook(tmp_path / "lesson.ipynb", "print('kept')")
     assert notebook.run_notebooks([path], tmp_path / "out", in_place=True) == 0
     assert nbformat.read(path, as_version=4).cells[0].outputs[0].text == "kept\n"
+
+
+DRAWING = "import matplotlib.pyplot as plt\n_ = plt.plot([0, 1])\nplt.show()"
+
+
+def test_a_picture_s_caption_is_its_alternative_text(tmp_path):
+    path = write_notebook(tmp_path / "lesson.ipynb", DRAWING, DRAWING)
+    node = nbformat.read(path, as_version=4)
+    node.cells.insert(1, nbformat.v4.new_markdown_cell("*A line <that> rises by $a$.* And more."))
+    node.cells.append(nbformat.v4.new_markdown_cell("**No** caption, *although* in italics."))
+    nbformat.write(node, path)
+    assert notebook.run_notebooks([path], tmp_path / "out", in_place=True) == 0
+    node = nbformat.read(path, as_version=4)
+    pictures = [output for cell in node.cells for output in cell.get("outputs", []) if "image/png" in output.data]
+    assert [picture.metadata.get("image/png", {}).get("alt") for picture in pictures] == [
+        "A line <that> rises by a.",
+        None,
+    ]
+    assert 'alt="A line &lt;that&gt; rises by a."' in (tmp_path / "out/lesson.html").read_text()
+    page = (tmp_path / "out/figures.html").read_text()
+    assert page.count("<figure>") == 2
+    assert "A line &lt;that&gt; rises by $a$." in page
+    assert "no caption" in page
+
+
+def test_time_and_memory_of_the_course_s_own_notebooks_are_kept(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(notebook, "root", lambda: tmp_path)
+    monkeypatch.setattr(notebook.results, "shipped", lambda name: tmp_path / name)
+    monkeypatch.setattr(notebook, "reports", list)
+    one, two = (write_notebook(tmp_path / f"notebooks/{name}.ipynb", "1 + 1") for name in ("01_one", "02_two"))
+    foreign = write_notebook(tmp_path / "foreign.ipynb", "1 + 1")
+    record = tmp_path / "results/notebooks.json"
+    notebook.run_notebooks([two, foreign], tmp_path / "out")
+    assert not record.exists()
+    notebook.run_notebooks([two, foreign], tmp_path / "out", in_place=True)
+    assert list(json.loads(record.read_text())["notebooks"]) == ["02_two.ipynb"]
+    write_notebook(two, "1 / 0")
+    notebook.run_notebooks([one, two], tmp_path / "out", in_place=True)
+    kept = json.loads(record.read_text())["notebooks"]
+    assert list(kept) == ["01_one.ipynb", "02_two.ipynb"]
+    assert all(entry["passed"] for entry in kept.values())
 
 
 def test_a_notebook_that_does_not_exist_is_named(tmp_path):

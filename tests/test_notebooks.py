@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from seglib.exercises import CHECKS, check
-from seglib.notebook import address
+from seglib.notebook import address, caption
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb")) + sorted(ROOT.glob("reduce_dataset.ipynb"))
@@ -86,6 +86,18 @@ def test_each_picture_has_a_checked_number_beside_it(path):
             assert re.search(r"\d|True", printed), cell.source
             assert "nbval-ignore-output" not in tags(cell), cell.source
             assert "False" not in printed, printed
+
+
+@every_lesson
+def test_each_picture_has_its_caption_as_alternative_text(path):
+    notebook = read(path)
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                words = caption(notebook, number)
+                assert len(words) > 20, f"no caption in italics after {cell.source!r}"
+                alternative = output.metadata.get("image/png", {}).get("alt")
+                assert alternative == re.sub(r"[`*$]", "", words), "run the notebook again, with --in-place"
 
 
 @pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.parent.name == "notebooks"], ids=lambda path: path.stem)
