@@ -19,7 +19,6 @@ from . import results
 from .config import SCALES, ConfigError, reports
 from .files import root, write_whole
 
-
 # JupyterLab's page, which leaves a picture's alternative text out.
 PAGE = """
 {%- extends "lab/index.html.j2" -%}

@@ -1,0 +1,181 @@
+"""Every notebook in a real JupyterLab, started as `make lab` starts it, in the system's Chromium without a window.
+
+Needs Debian's packages chromium and chromium-driver. SEGLIB_BROWSER names the browser, which then must be there; where
+it is not set and none is found, these tests skip. Screenshots go to _build/screenshots.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import requests
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.support.ui import WebDriverWait
+
+ROOT = Path(__file__).parent.parent
+BROWSER = os.environ.get("SEGLIB_BROWSER") or shutil.which("chromium")
+DRIVER = shutil.which("chromedriver")
+NOTEBOOKS = [*sorted(ROOT.glob("notebooks/**/*.ipynb")), ROOT / "reduce_dataset.ipynb"]
+SCREENSHOTS = ROOT / "_build" / "screenshots"
+RUN = "notebooks/01_denoising.ipynb"  # from top to bottom: it trains, so it has progress bars
+SETTINGS = {
+    # Otherwise only the cells in sight are in the page.
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt install chromium chromium-driver"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """JupyterLab on a copy of the notebooks, with the command that `make lab` runs."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copy(ROOT / "reduce_dataset.ipynb", folder)
+    for name, setting in SETTINGS.items():
+        file = folder / "settings" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(setting))
+    (command,) = re.findall(r"^\t@?\$\(BIN\)/jupyter (lab .+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    command = [sys.executable, "-m", "jupyter", *shlex.split(command), "--no-browser", "--allow-root"]
+    command += ["--ServerApp.port=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
+    command += [f"--LabApp.user_settings_dir={folder / 'settings'}"]
+    environment = os.environ | {"JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
+    log = folder / "log.txt"
+    with log.open("w") as file:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file)
+    try:
+        for _ in range(120):
+            if found := re.search(r"http://localhost:\d+/", log.read_text()):
+                break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.5)
+        assert requests.get(f"{found[0]}api/status", timeout=30).ok
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    assert Path(BROWSER).is_file(), f"SEGLIB_BROWSER: there is no {BROWSER}"
+    options = ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,1800"):
+        options.add_argument(argument)
+    driver = Chrome(options=options, service=ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def open_notebook(browser, address: str, path: Path) -> list:
+    """Opens a notebook, waits until all of it is drawn, and returns its cells as the file has them."""
+    cells = nbformat.read(path, as_version=4).cells
+    browser.get(f"{address}lab/tree/{path.relative_to(ROOT).as_posix()}?reset")
+    drawn = "return document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell').length"
+    WebDriverWait(browser, 90).until(lambda b: b.execute_script(drawn) == len(cells))
+    pictures = "return [...document.querySelectorAll('.jp-Notebook img')].every(image => image.complete)"
+    WebDriverWait(browser, 60).until(lambda b: b.execute_script(pictures))
+    formulas = sum(len(found) for found in map(formulas_of, cells))
+    typeset = "return document.querySelectorAll('.jp-Notebook mjx-container').length"
+    WebDriverWait(browser, 60).until(lambda b: b.execute_script(typeset) >= formulas)
+    return cells
+
+
+def formulas_of(cell) -> list[str]:
+    """What stands between dollars in a Markdown cell, outside code."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", cell.source, flags=re.DOTALL) if cell.cell_type == "markdown" else ""
+    return re.findall(r"\$\$.+?\$\$|\$[^$]+\$", text, re.DOTALL)
+
+
+def look(browser, name: str) -> None:
+    """Keeps a screenshot of the notebook from top to bottom."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    height = browser.execute_script("return document.querySelector('.jp-WindowedPanel-outer').scrollHeight")
+    size = browser.get_window_size()
+    browser.set_window_size(1300, min(height + 200, 16_000))
+    browser.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+    browser.set_window_size(size["width"], size["height"])
+
+
+def broken(browser) -> dict:
+    """What must not be in the page: outputs that are errors, pictures that did not load, formulas that MathJax refused
+    or left as they were typed, links that lead nowhere."""
+    return browser.execute_script(
+        r"""
+        const all = selector => [...document.querySelectorAll('.jp-Notebook ' + selector)];
+        const ours = image => image.src.startsWith('data:') || new URL(image.src).host === location.host;
+        const typed = /\$\$|\\(frac|sum|text|sigma)/;
+        return {
+            errors: all("[data-mime-type='application/vnd.jupyter.error']").map(e => e.innerText),
+            pictures: all('img').filter(i => i.naturalWidth === 0 && ours(i)).map(i => i.src.slice(0, 80)),
+            refused: all('mjx-merror').map(e => e.innerText),
+            typed: all('.jp-RenderedMarkdown').map(e => e.innerText).filter(t => typed.test(t)),
+        };
+        """
+    )
+
+
+NOTHING = {"errors": [], "pictures": [], "refused": [], "typed": []}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.relative_to(ROOT).with_suffix("").as_posix())
+def test_a_notebook_is_shown_whole(browser, address, path):
+    cells = open_notebook(browser, address, path)
+    look(browser, path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "-"))
+    assert broken(browser) == NOTHING
+    stored = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+    shown = "return document.querySelectorAll(\".jp-Notebook .jp-OutputArea img[src^='data:image/png']\").length"
+    assert browser.execute_script(shown) == stored
+
+
+def test_the_page_shows_what_is_broken(browser, address):
+    """The checks above can fail."""
+    open_notebook(browser, address, ROOT / RUN)
+    browser.execute_script(
+        r"""
+        document.querySelector('.jp-Notebook .jp-RenderedMarkdown').innerHTML +=
+            '<img src="missing.png"><p>$$\\frac{1}{2}</p><mjx-merror>no</mjx-merror>'
+            + '<div data-mime-type="application/vnd.jupyter.error">ZeroDivisionError</div>';
+        """
+    )
+    WebDriverWait(browser, 30).until(lambda b: broken(b)["pictures"])
+    assert all(broken(browser).values())
+
+
+def test_a_notebook_runs_from_top_to_bottom(browser, address):
+    cells = open_notebook(browser, address, ROOT / RUN)
+    codes = sum(cell.cell_type == "code" for cell in cells)
+    clear = "await window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
+    run = "await window.jupyterapp.commands.execute('notebook:run-all-cells')"
+    ready = "return window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus"
+    WebDriverWait(browser, 90).until(lambda b: b.execute_script(ready) == "connected")
+    prompts = """
+        const prompts = document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt');
+        return [...prompts].map(prompt => prompt.innerText.trim());
+    """
+    browser.execute_script(f"(async () => {{ {clear} }})()")
+    assert browser.execute_script("return document.querySelectorAll('.jp-Notebook .jp-OutputArea img').length") == 0
+    browser.execute_script(f"(async () => {{ {run} }})()")
+    counted = [f"[{number}]:" for number in range(1, codes + 1)]
+    WebDriverWait(browser, 900, poll_frequency=2).until(
+        lambda b: b.execute_script(prompts) == counted or broken(b)["errors"]
+    )
+    look(browser, "run-01_denoising")
+    assert broken(browser) == NOTHING
+    assert browser.execute_script("return document.querySelectorAll('.jp-Notebook .jp-OutputArea img').length") > 10
+    text = browser.execute_script("return document.querySelector('.jp-Notebook').innerText")
+    assert set(re.findall(r"(\d+)%\|", text)) <= {"100"}  # progress bars ended
