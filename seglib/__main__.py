@@ -1,4 +1,4 @@
-"""The command line: python -m seglib rows, run, sweep, predict, download, build, notebooks, reproduce, address."""
+"""The command line: rows, run, sweep, predict, download, build, notebooks, readme, reproduce, address."""
 
 from __future__ import annotations
 
@@ -73,6 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     notebooks.add_argument("paths", nargs="*", help="notebooks (default: all)")
     notebooks.add_argument("--out", default="_build")
     notebooks.add_argument("--in-place", action="store_true", help="keep the outputs in the notebooks themselves")
+
+    commands.add_parser("readme", help="write the recorded results into the README and the notebooks that quote them")
 
     reproduce = commands.add_parser("reproduce", help="run every row that has no result yet")
     reproduce.add_argument("reports", nargs="*", help="reports (default: all)")
@@ -185,6 +187,16 @@ def _notebooks(options) -> int:
     return run_notebooks(options.paths, options.out, in_place=options.in_place)
 
 
+def _readme(options) -> int:
+    from .files import root
+    from .readme import update
+
+    if root() is None:
+        raise FileNotFoundError("seglib is not run from the course's folder, whose files quote results")
+    print("changed: " + (", ".join(path.name for path in update(root())) or "nothing"))
+    return 0
+
+
 def _reproduce(options) -> int:
     from . import experiment, results
     from .config import load_rows
@@ -217,6 +229,7 @@ COMMANDS = {
     "download": _download,
     "build": _build,
     "notebooks": _notebooks,
+    "readme": _readme,
     "reproduce": _reproduce,
     "address": _address,
 }

@@ -249,6 +249,44 @@ def dots(
     return figure
 
 
+def overview(panels: Mapping[str, Sequence[tuple[str, float | None, float | None]]]) -> Figure:
+    """A panel for each report: of every row (its name) the reported number, hollow, and the measured one, filled."""
+    heights = [len(rows) for rows in panels.values()]
+    figure = plt.figure(figsize=(12, 0.2 * max(sum(heights) - max(heights), max(heights)) + 2), layout="constrained")
+    # The longest panel has a column of its own.
+    longest = heights.index(max(heights))
+    others = [i for i in range(len(panels)) if i != longest]
+    grid = figure.add_gridspec(1, 2)
+    places = dict(zip(others, grid[0].subgridspec(len(others), 1, height_ratios=[heights[i] + 1.5 for i in others])))
+    places[longest] = grid[1]
+    for number, (title, rows) in enumerate(panels.items()):
+        axis = figure.add_subplot(places[number])
+        for y, (_, reported, ours) in enumerate(rows):
+            both = [value for value in (reported, ours) if value is not None]
+            axis.plot(both, [y] * len(both), color="0.7", zorder=1)
+            if reported is not None:
+                axis.scatter(reported, y, s=45, facecolors="white", edgecolors=ORANGE, linewidths=1.6, zorder=2)
+            if ours is not None:
+                axis.scatter(ours, y, s=45, color=BLUE, zorder=3)
+        axis.set(
+            yticks=range(len(rows)),
+            yticklabels=[name for name, _, _ in rows],
+            title=title,
+            ylim=(len(rows) - 0.5, -0.5),
+        )
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.3)
+    style = {"marker": "o", "ls": "", "ms": 7}
+    handles = [
+        plt.Line2D(
+            [], [], markerfacecolor="white", markeredgecolor=ORANGE, markeredgewidth=1.6, label="reported", **style
+        ),
+        plt.Line2D([], [], color=BLUE, label="measured here (IoU; of the scribbles and of Mars the mean IoU)", **style),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
 def histogram(images: np.ndarray, truths: np.ndarray) -> Figure:
     """Intensities of foreground and background pixels of 8-bit pictures, as shares of all pixels."""
     figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")

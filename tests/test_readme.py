@@ -1,17 +1,55 @@
+import json
 import re
 import tomllib
 from pathlib import Path
 
-from seglib import results
+import pytest
+
+from seglib import readme, results
 from seglib.config import reports
+from seglib.notebook import all_notebooks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_scoreboard_is_the_one_that_the_results_give():
+ADVICE = "run `python -m seglib readme`"
+
+
+def test_scoreboards_and_costs_are_those_on_record():
+    assert readme.rendered(README) == README, ADVICE
     for report in reports():
-        assert results.scoreboard(report) in README, f"put what `python -m seglib rows {report}` prints into README.md"
+        assert results.scoreboard(report) in README
+
+
+def test_notebooks_say_what_they_cost():
+    measured = results.read_record("notebooks.json")["notebooks"]
+    notebooks = all_notebooks(ROOT)
+    assert set(measured) == {path.name for path in notebooks}, "run `python -m seglib notebooks --in-place`"
+    for path in notebooks:
+        text = path.read_text(encoding="utf-8")
+        assert readme.rendered_notebook(path.name, text) == text, ADVICE
+        assert f"{readme.cost(path.name)}" in text
+        assert measured[path.name]["seconds"] < 240  # together under 15 minutes
+        assert measured[path.name]["peak_memory_mb"] < 4096
+    assert sum(one["seconds"] for one in measured.values()) < 900
+
+
+def test_the_picture_shows_the_numbers_on_record():
+    numbers = {report: readme.headline(report) for report in reports()}
+    assert readme.numbers_in(ROOT / readme.PICTURE) == json.loads(json.dumps(numbers)), ADVICE
+    assert f"]({readme.PICTURE.as_posix()})" in README
+    reported = [line for lines in numbers.values() for line in lines if line[1] is not None]
+    assert len(reported) >= 25
+    assert all(0 < value <= 1 for line in reported for value in line[1:])
+
+
+def test_a_number_that_is_out_of_date_is_found():
+    wrong = README.replace(results.scoreboard("denoising"), results.scoreboard("denoising").replace("0.9134", "0.9999"))
+    assert wrong != README
+    assert readme.rendered(wrong) == README
+    with pytest.raises(ValueError, match="expected one place for Denoising, found 0"):
+        readme.rendered(README.replace("### Denoising", "### Noise"))
 
 
 def test_the_number_over_pixels_is_the_one_on_record():

@@ -1,0 +1,109 @@
+"""Keeps what the README and the notebooks say about results equal to `results/`: python -m seglib readme
+
+The scoreboards, time and memory of each notebook, and the picture at the top. A test fails where they differ.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from io import BytesIO
+from pathlib import Path
+
+from . import results
+from .config import load_rows, reports
+from .files import write_whole
+
+HEADINGS = {
+    "denoising": "Denoising",
+    "face_masks": "Face masks",
+    "neural_segmentello": "NeuralSegmentello",
+    "scribbles": "Scribbles",
+    "mars_terrain": "Mars terrain",
+}
+PICTURE = Path("results/overview.png")
+
+
+def cost(notebook: str) -> str:
+    """Time and memory of a notebook as they were last measured, such as "1.5 min, 1.3 GB"."""
+    one = results.read_record("notebooks.json")["notebooks"][notebook]
+    seconds = one["seconds"]
+    time = f"{seconds} s" if seconds < 60 else f"{round(2 * seconds / 60) / 2:g} min"
+    return f"{time}, {one['peak_memory_mb'] / 1024:.1f} GB"
+
+
+def headline(report: str) -> list[tuple[str, float | None, float | None]]:
+    """Of a report's rows that have a reported number or are the best of ours: name, reported and measured IoU, or
+    mean IoU where that is what the report gives."""
+    rows, found = load_rows(report), results.read(report)
+    metric = next(name for row in rows for name in ("iou", "mean_iou") if name in row.reported)
+    lines = []
+    for row in rows:
+        ours = results.measured(found, row.name)
+        if metric in row.reported or row.best:
+            lines.append((row.name, row.reported.get(metric), ours and ours["metrics"].get(metric)))
+    return lines
+
+
+def rendered(readme: str) -> str:
+    """The README's text with the scoreboards and costs that are on record.
+
+    Raises:
+        ValueError: a heading or a notebook's line is not there.
+    """
+    for report in reports():
+        pattern = rf"(?s)(?<=\n### {HEADINGS[report]}\n)(.*?\n)\| row \|.*?\n(?=\n)"
+        readme = _replace(
+            pattern, lambda found, r=report: f"{found[1]}{results.scoreboard(r)}\n", readme, HEADINGS[report]
+        )
+    for name in results.read_record("notebooks.json")["notebooks"]:
+        pattern = rf"(?m)^(\|.*\]\((?:notebooks/)?{re.escape(name)}\).*\| )[^|\n]+ \|$"
+        readme = _replace(pattern, lambda found, n=name: f"{found[1]}{cost(n)} |", readme, name)
+    return readme
+
+
+def rendered_notebook(name: str, text: str) -> str:
+    """A notebook file's text with the cost that is on record."""
+    pattern = r"\*\*Measured\*\*: [^\"\\]*?\(`make notebooks`\)"
+    return _replace(pattern, lambda _: f"**Measured**: {cost(name)}, on two CPU cores (`make notebooks`)", text, name)
+
+
+def _replace(pattern: str, new, text: str, what: str) -> str:
+    text, count = re.subn(pattern, new, text)
+    if count != 1:
+        raise ValueError(f"expected one place for {what}, found {count}")
+    return text
+
+
+def picture() -> bytes:
+    """The picture at the top of the README, as PNG; the numbers it shows are in its metadata, see `numbers_in`."""
+    from .figures import overview
+
+    numbers = {report: headline(report) for report in reports()}
+    figure = overview({HEADINGS[report]: lines for report, lines in numbers.items()})
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=130, metadata={"Description": json.dumps(numbers), "Software": None})
+    return file.getvalue()
+
+
+def numbers_in(path: Path) -> dict:
+    """The numbers that a picture made by `picture` shows."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return json.loads(image.text["Description"])
+
+
+def update(folder: Path) -> list[Path]:
+    """Writes all of it into the course's folder; returns the files that changed."""
+    new = {folder / "README.md": rendered((folder / "README.md").read_text(encoding="utf-8"))}
+    for name in results.read_record("notebooks.json")["notebooks"]:
+        (path,) = [path for path in (folder / name, folder / "notebooks" / name) if path.is_file()]
+        new[path] = rendered_notebook(name, path.read_text(encoding="utf-8"))
+    content = {path: text.encode() for path, text in new.items() if text != path.read_text(encoding="utf-8")}
+    numbers = json.loads(json.dumps({report: headline(report) for report in reports()}))
+    if not (folder / PICTURE).is_file() or numbers_in(folder / PICTURE) != numbers:
+        content[folder / PICTURE] = picture()
+    for path, data in content.items():
+        write_whole(path, lambda file, d=data: file.write(d), "what results say")
+    return list(content)
