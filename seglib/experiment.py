@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
+from filelock import FileLock, Timeout
 from torch import nn
 
 from . import baselines, results, weights
@@ -424,6 +426,7 @@ def run(
     Raises:
         ConfigError: a mistake in the row, the overrides or the scale, before any work is done.
         OSError: results cannot be written there, before any work is done.
+        RuntimeError: another process runs the same row with the same `out`.
     """
     row = load_row(report, name, scale, overrides)
     folder = data or os.environ.get("SEGLIB_DATA")
@@ -434,78 +437,99 @@ def run(
     source = data_source(row, folder)
     path = results.result_path(report, name, scale, seed, overrides or {}, out, source)
     place = run_folder(path)
-    if fresh:
-        shutil.rmtree(place, ignore_errors=True)
-    for needed in (path.parent, place):
+    for needed in (path.parent, place.parent):
         check_writable(needed)
-    first = None
-    if row.start:
-        # Where drawn pictures stand in for real ones, a row that is never given real ones must draw others.
-        other = 0 if folder or load_row(report, row.start, scale).data.real else PRETRAINING_SEED
-        first = run(report, row.start, scale=scale, seed=seed + other, data=data, out=out, on_epoch=on_epoch)
-    clock = time.perf_counter()
-    folds = make_folds(row, seed, folder)
-    starts = starting_points(first, folds) if first else [None] * len(folds)
-    if len(folds) > 1 and PartialState().is_main_process:
-        names = json.dumps([fold.validation.names for fold in folds], indent=1)
-        write_whole(place / "folds.json", lambda file: file.write(names.encode()), "folds")
-    outcome = Outcome({}, path, [], folds, [])
-    found = []
-    for i, fold in enumerate(folds):
-        if row.baseline is not None:
-            model, history = None, History()
-            metrics, chosen = run_baseline(row, fold)
-        else:
-            where = fold_folder(outcome, i)
-            settings = row.training_recipe() | {"seed": seed}
-            if len(folds) > 1:
-                settings |= {"fold": i, "validation": fold.validation.names}
-            model, history = train(
-                row, seed, fold, starts[i], folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
+    with only_one(place):
+        if fresh:
+            shutil.rmtree(place, ignore_errors=True)
+        check_writable(place)
+        first = None
+        if row.start:
+            # Where drawn pictures stand in for real ones, a row that is never given real ones must draw others.
+            other = 0 if folder or load_row(report, row.start, scale).data.real else PRETRAINING_SEED
+            first = run(report, row.start, scale=scale, seed=seed + other, data=data, out=out, on_epoch=on_epoch)
+        clock = time.perf_counter()
+        folds = make_folds(row, seed, folder)
+        starts = starting_points(first, folds) if first else [None] * len(folds)
+        if len(folds) > 1 and PartialState().is_main_process:
+            names = json.dumps([fold.validation.names for fold in folds], indent=1)
+            write_whole(place / "folds.json", lambda file: file.write(names.encode()), "folds")
+        outcome = Outcome({}, path, [], folds, [])
+        found = []
+        for i, fold in enumerate(folds):
+            if row.baseline is not None:
+                model, history = None, History()
+                metrics, chosen = run_baseline(row, fold)
+            else:
+                where = fold_folder(outcome, i)
+                settings = row.training_recipe() | {"seed": seed}
+                if len(folds) > 1:
+                    settings |= {"fold": i, "validation": fold.validation.names}
+                model, history = train(
+                    row, seed, fold, starts[i], folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
+                )
+                masks, metrics = EVALUATIONS[type(row.data)](model, row, seed, folder, fold)
+                chosen = {"best_epoch": history.best["epoch"]}
+                chosen |= {name: metrics.pop(name) for name, value in list(metrics.items()) if isinstance(value, list)}
+                if PartialState().is_main_process:
+                    about = {"report": report, "row": name, "scale": scale, "seed": str(seed), "result": path.name}
+                    about |= {"fold": str(i), "size": str(row.data.resize)}
+                    weights.save(model, where / "best.safetensors", about)
+                    write = write_mask if masks[0].dtype == bool else write_grey
+                    for mask, stem in zip(masks, fold.measured.names):
+                        write(where / "predictions" / f"{stem}.png", mask)
+            images, part = metrics.pop("images"), "test" if fold.test else "validation"
+            outcome.models.append(model)
+            outcome.histories.append(history)
+            found.append(
+                {
+                    "split": f"{fold.description}; metrics over the {images} {part} pairs",
+                    "metrics": metrics,
+                    "foreground_share": float(np.mean([np.mean(mask) for mask in fold.measured.masks])),
+                    **chosen,
+                    "history": list(history),
+                }
             )
-            masks, metrics = EVALUATIONS[type(row.data)](model, row, seed, folder, fold)
-            chosen = {"best_epoch": history.best["epoch"]}
-            chosen |= {name: metrics.pop(name) for name, value in list(metrics.items()) if isinstance(value, list)}
-            if PartialState().is_main_process:
-                about = {"report": report, "row": name, "scale": scale, "seed": str(seed), "result": path.name}
-                about |= {"fold": str(i), "size": str(row.data.resize)}
-                weights.save(model, where / "best.safetensors", about)
-                write = write_mask if masks[0].dtype == bool else write_grey
-                for mask, stem in zip(masks, fold.measured.names):
-                    write(where / "predictions" / f"{stem}.png", mask)
-        images = metrics.pop("images")
-        outcome.models.append(model)
-        outcome.histories.append(history)
-        found.append(
+        trained = [history[-1]["seconds"] for history in outcome.histories if history]
+        outcome.result.update(
             {
-                "split": f"{fold.description}; metrics over the {images} {'test' if fold.test else 'validation'} pairs",
-                "metrics": metrics,
-                "foreground_share": float(np.mean([np.mean(mask) for mask in fold.measured.masks])),
-                **chosen,
-                "history": list(history),
+                "report": report,
+                "row": name,
+                "scale": scale,
+                "data": source,
+                "seed": seed,
+                "overrides": dict(overrides or {}),
+                "parameters": count_parameters(outcome.model) if outcome.model else 0,
+                **(found[0] if len(found) == 1 else over_folds(found)),
+                "config": row.recipe(),
+                "run": results.describe_run(
+                    seconds=sum(trained) if trained else time.perf_counter() - clock,
+                    precision=resolve_precision(row.training.precision) if row.training else None,
+                ),
             }
         )
-    trained = [history[-1]["seconds"] for history in outcome.histories if history]
-    outcome.result.update(
-        {
-            "report": report,
-            "row": name,
-            "scale": scale,
-            "data": source,
-            "seed": seed,
-            "overrides": dict(overrides or {}),
-            "parameters": count_parameters(outcome.model) if outcome.model else 0,
-            **(found[0] if len(found) == 1 else over_folds(found)),
-            "config": row.recipe(),
-            "run": results.describe_run(
-                seconds=sum(trained) if trained else time.perf_counter() - clock,
-                precision=resolve_precision(row.training.precision) if row.training else None,
-            ),
-        }
-    )
-    if PartialState().is_main_process:
-        results.write(path, outcome.result)
-    return outcome
+        if PartialState().is_main_process:
+            results.write(path, outcome.result)
+        return outcome
+
+
+@contextmanager
+def only_one(place: Path) -> Iterator[None]:
+    """Keeps a run's folder to one run at a time: two would take up and remove each other's checkpoints.
+
+    Raises:
+        RuntimeError: another run is at work there.
+    """
+    if not PartialState().is_main_process:
+        yield
+        return
+    try:
+        with FileLock(place.with_name(f"{place.name}.lock"), timeout=0):
+            yield
+    except Timeout:
+        raise RuntimeError(
+            f"another process runs this row, in {place}; wait for it, or write to another --out"
+        ) from None
 
 
 def self_labelled(model: nn.Module, row: Row, seed: int, data: Splits) -> Splits:

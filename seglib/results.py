@@ -113,6 +113,33 @@ def measured(results: Sequence[dict], row: str) -> dict | None:
     }
 
 
+def difference(
+    report: str, row: str, other: str, metric: str, *, scale: str = "quick", folder: str | Path | None = None
+) -> tuple[float, float | None]:
+    """By how much a row's metric exceeds another row's: the mean over all seeds and folds that both have, and its
+    standard error, None where there is only one. Results on real data come before those on embedded data.
+
+    Raises:
+        ValueError: the two have no seed and fold in common.
+    """
+    found = read(report, folder)
+
+    def values(name: str) -> dict:
+        mine = [result for result in found if (result["row"], result["scale"]) == (name, scale)]
+        mine = [result for result in mine if result["data"] != "embedded"] or mine
+        return {
+            (result["seed"], fold): part["metrics"][metric]
+            for result in mine
+            for fold, part in enumerate(result.get("folds") or [result])
+        }
+
+    one, two = values(row), values(other)
+    gains = [one[key] - two[key] for key in one.keys() & two.keys()]
+    if not gains:
+        raise ValueError(f"{report}: {row} and {other} have no seed and fold in common at scale {scale}")
+    return mean(gains), stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
+
+
 def summary(report: str, scale: str | None = None, folder: str | Path | None = None) -> list[dict]:
     """Every row of a report with what was reported and what was measured; `scale` leaves the other scale out."""
     found = [result for result in read(report, folder) if scale in (None, result["scale"])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import pickle
 import random
 import sys
 import time
@@ -360,6 +361,8 @@ def load_checkpoint(path: Path) -> dict:
         if bad is not None:
             raise DamagedCheckpoint(f"{path} is damaged: wrong checksum in {bad}")
         return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # it would have to run code that it brings along
+        raise DamagedCheckpoint(f"{path} is damaged: it holds more than tensors and settings") from None
     except (zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
         if isinstance(error, DamagedCheckpoint):
             raise

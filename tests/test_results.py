@@ -161,6 +161,32 @@ def test_real_data_come_first_and_then_the_largest_scale(found, chosen):
         assert ours["metrics"] == {"iou": found.index(chosen) / 10}
 
 
+def test_the_difference_of_two_rows_is_taken_seed_by_seed(folder):
+    save(folder, *(result(seed=seed, iou=iou) for seed, iou in enumerate((0.8, 0.9, 0.7))))
+    save(folder, *(result("other", seed=seed, iou=iou) for seed, iou in enumerate((0.7, 0.85))))
+    save(folder, result("other", seed=2, scale="full", iou=0.1))
+    gain, error = results.difference("denoising", "report", "other", "iou")
+    assert gain == pytest.approx(0.075)
+    assert error == pytest.approx(0.025)  # of 0.1 and 0.05: standard deviation 0.05 / √2, over √2
+    assert results.difference("denoising", "other", "report", "iou")[0] == pytest.approx(-0.075)
+
+
+def test_the_difference_of_two_rows_is_taken_fold_by_fold(folder):
+    folds = {"report": (0.8, 0.9, 0.7), "other": (0.7, 0.6)}
+    for row, ious in folds.items():
+        parts = [{"metrics": {"iou": iou}} for iou in ious]
+        write(folder / "denoising" / f"{row}.json", result(row, data="MFSD", iou=0.5) | {"folds": parts})
+    save(folder, result("other", seed=5, iou=0.0))  # on embedded data
+    assert results.difference("denoising", "report", "other", "iou") == pytest.approx((0.2, 0.1))
+
+
+def test_a_difference_of_one_pair_has_no_error_and_of_none_is_refused(folder):
+    save(folder, result(iou=0.8), result("other", iou=0.7), result("third", seed=1))
+    assert results.difference("denoising", "report", "other", "iou") == (pytest.approx(0.1), None)
+    with pytest.raises(ValueError, match="report and third have no seed and fold in common at scale quick"):
+        results.difference("denoising", "report", "third", "iou")
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
