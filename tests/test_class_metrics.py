@@ -181,3 +181,15 @@ def test_what_cannot_be_counted(some):
         with pytest.raises(ValueError, match="at least one image"):
             empty.compute()
         empty.update(empty.count(logits[:0], target[:0]))
+
+
+def test_counting_a_batch_never_waits_for_the_device():
+    """As in test_metrics.py: the meta device has no values to look at."""
+    metrics = ClassMetrics(["a", "b", "c"], unlabelled=0)
+    for _ in range(2):
+        logits = torch.empty(3, 3, 8, 12, device="meta")
+        target = torch.empty(3, 8, 12, dtype=torch.int64, device="meta")
+        metrics.update(metrics.count(logits, target))
+    assert metrics.totals.device.type == "meta"
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        metrics.compute()

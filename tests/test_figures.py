@@ -152,3 +152,21 @@ def test_every_curve_is_drawn_and_has_a_style_of_its_own():
         figures.lines([0, 1], series | {"one more": [1, 2]}, xlabel="x", ylabel="y")
     with pytest.raises(ValueError, match="curves in one panel"):
         figures.reliability({str(k): ([0, 1], [0, 1]) for k in range(count + 1)})
+
+
+def test_overview_marks_reported_and_measured_numbers_in_one_panel_a_report():
+    panels = {
+        "A": [("one", 0.5, 0.6), ("two", None, 0.7), ("three", 0.4, None)],
+        "B": [("only", 0.8, 0.9)],
+        "C": [("first", 0.2, 0.3), ("second", 0.3, 0.2)],
+    }
+    drawn = figures.overview(panels)
+    assert [axis.get_title() for axis in drawn.axes] == list(panels)
+    for axis, rows in zip(drawn.axes, panels.values()):
+        assert [label.get_text() for label in axis.get_yticklabels()] == [name for name, _, _ in rows]
+        marks = {tuple(point) for shown in axis.collections for point in shown.get_offsets().tolist()}
+        values = {(value, float(y)) for y, row in enumerate(rows) for value in row[1:] if value is not None}
+        assert marks == values
+        bottom, top = axis.get_ylim()
+        assert bottom > top  # the first row is the upmost
+    assert [text.get_text()[:8] for text in drawn.legends[0].texts] == ["reported", "measured"]

@@ -672,3 +672,14 @@ def test_bins_without_pixels_are_left_out_and_a_certain_pixel_is_in_the_last():
     assert predicted == pytest.approx([0.05, 0.15, 1.0])
     assert observed == pytest.approx([0, 1, 0.5])
     assert error == pytest.approx((0.05 + 0.85 + 2 * 0.5) / 4)
+
+
+def test_counting_a_batch_never_waits_for_the_device():
+    """On the meta device there are no values: whoever asks for one, as a copy to the host does, gets an error."""
+    metrics = BinaryMetrics()
+    for _ in range(2):
+        logits, target = (torch.empty(3, 1, 8, 12, device="meta") for _ in range(2))
+        metrics.update(metrics.count(logits, target))
+    assert metrics.totals.device.type == "meta"
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        metrics.compute()
