@@ -527,9 +527,7 @@ def only_one(place: Path) -> Iterator[None]:
         with FileLock(place.with_name(f"{place.name}.lock"), timeout=0):
             yield
     except Timeout:
-        raise RuntimeError(
-            f"another process runs this row, in {place}; wait for it, or write to another --out"
-        ) from None
+        raise RuntimeError(f"another process runs this row, in {place}; wait until it is done, or stop it") from None
 
 
 def self_labelled(model: nn.Module, row: Row, seed: int, data: Splits) -> Splits:

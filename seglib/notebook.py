@@ -25,7 +25,7 @@ PAGE = """
 {%- block data_png scoped -%}
 <div class="jp-RenderedImage jp-OutputArea-output">
 <img src="data:image/png;base64,{{ output.data["image/png"] | escape_html }}"
-alt="{{ output | get_metadata("alt", "image/png") or "no caption" | escape_html }}">
+alt="{{ (output | get_metadata("alt", "image/png") or "no caption") | escape_html }}">
 </div>
 {%- endblock data_png -%}
 """
