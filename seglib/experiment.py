@@ -523,9 +523,13 @@ def only_one(place: Path) -> Iterator[None]:
     if not PartialState().is_main_process:
         yield
         return
+    lock = place.with_name(f"{place.name}.lock")
     try:
-        with FileLock(place.with_name(f"{place.name}.lock"), timeout=0):
-            yield
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
     except Timeout:
         raise RuntimeError(f"another process runs this row, in {place}; wait until it is done, or stop it") from None
 

@@ -102,12 +102,14 @@ def formulas_of(cell) -> list[str]:
 
 
 def look(browser, name: str) -> None:
-    """Keeps a screenshot of the notebook from top to bottom."""
+    """Keeps screenshots of the notebook from top to bottom, each of up to 4000 pixels."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    height = browser.execute_script("return document.querySelector('.jp-WindowedPanel-outer').scrollHeight")
     size = browser.get_window_size()
-    browser.set_window_size(1300, min(height + 200, 16_000))
-    browser.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+    browser.set_window_size(1300, 4200)
+    panel = "document.querySelector('.jp-WindowedPanel-outer')"
+    for number, top in enumerate(range(0, browser.execute_script(f"return {panel}.scrollHeight"), 4000), start=1):
+        browser.execute_script(f"{panel}.scrollTop = arguments[0]", top)
+        browser.save_screenshot(str(SCREENSHOTS / f"{name}-{number}.png"))
     browser.set_window_size(size["width"], size["height"])
 
 
