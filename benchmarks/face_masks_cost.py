@@ -8,14 +8,14 @@ what it held before the network was made. Written to results/face_masks_cost.jso
 from __future__ import annotations
 
 import json
-import resource
-import subprocess
 import sys
 from statistics import median
 
 from seglib import experiment, results
 from seglib.config import load_row
 from seglib.files import shipped
+
+from .timing import in_own_process, peak_resident
 
 ROWS = ("model-2", "model-3")
 ROUNDS = 3
@@ -26,23 +26,16 @@ def measure(name: str) -> dict[str, float]:
     """Seconds an epoch and MB of peak memory, in this process. The second epoch counts: the first one warms up."""
     row = load_row("face_masks", name, "full", {"data.count": FACES, "training.epochs": 2, "training.workers": 0})
     data = experiment.make_data(row, seed=0)
-    before = peak_memory()
+    before = peak_resident()
     _, history = experiment.train(row, 0, data)
-    return {"seconds": history[1]["seconds"] - history[0]["seconds"], "memory_mb": peak_memory() - before}
-
-
-def peak_memory() -> float:
-    """The process's largest resident set so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return {"seconds": history[1]["seconds"] - history[0]["seconds"], "memory_mb": peak_resident() - before}
 
 
 def main() -> None:
     found: dict[str, list] = {name: [] for name in ROWS}
     for _ in range(ROUNDS):
         for name in ROWS:
-            command = [sys.executable, "-m", "benchmarks.face_masks_cost", name]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+            found[name].append(in_own_process("face_masks_cost", name))
             print(f"{name}: {found[name][-1]}", flush=True)
     two, three = (found[name] for name in ROWS)
     ratios = {key: [b[key] / a[key] for a, b in zip(two, three)] for key in two[0]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from seglib.figures import BLUE, ORANGE
 from seglib.files import write_whole
 from seglib.models.unet import UNet
 
-from .timing import in_turns, peak_memory
+from .timing import in_own_process, in_turns, peak_memory
 from .training_step import STEPS, pictures, train_ours
 
 START = {"pixels": 128**2, "width": 16, "batch": 8}
@@ -38,9 +37,7 @@ def measure() -> dict:
     for what, values in GROWS.items():
         points = []
         for value in values:
-            command = [sys.executable, "-m", "benchmarks.growth", json.dumps(START | {what: value})]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            points.append(json.loads(done.stdout.splitlines()[-1]))
+            points.append(in_own_process("growth", json.dumps(START | {what: value})))
         columns = {name: [point[name] for point in points] for name in points[0]}
         # Of the larger half: with little to do, what every step costs weighs more than the work.
         half = len(values) // 2

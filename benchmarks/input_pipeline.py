@@ -13,7 +13,7 @@ from seglib.training import OPTIMIZERS, make_loader, resolve_precision
 
 from .timing import DEVICE, wait
 
-# Of each report a row that is trained as reported, and one with all the augmentation it has.
+# Of each report a row that is trained as reported; of Mars one with augmentation.
 ROWS = {
     "denoising": "report",
     "face_masks": "model-2",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import torch
 
 from . import peers
-from .timing import peak_memory
+from .timing import in_own_process, peak_memory
 from .training_step import WIDTHS, pictures, train_ours
 
 SIZE, BATCH, ROUNDS = 128, 8, 3
@@ -35,10 +34,9 @@ def measure() -> dict:
         for _ in range(ROUNDS):
             for name in NETWORKS:
                 for tuned in (False, True)[: 1 + (name != "seglib")]:
-                    command = [sys.executable, "-m", "benchmarks.memory", name, widths, "tuned" if tuned else ""]
-                    done = subprocess.run(command, capture_output=True, text=True, check=True)
+                    megabytes = in_own_process("memory", name, widths, "tuned" if tuned else "")
                     label = name + (", tuned" if tuned else "")
-                    found.setdefault(label, []).append(round(json.loads(done.stdout.splitlines()[-1]), 1))
+                    found.setdefault(label, []).append(round(megabytes, 1))
         cases.append({"widths": widths, "size": SIZE, "batch": BATCH, "megabytes": found})
         print(f"widths {widths}: {found} MB")
     return {"cases": cases}

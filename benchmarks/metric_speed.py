@@ -18,8 +18,8 @@ SHAPE, PAIRS, ROUNDS = (480, 640), 8, 11
 
 
 def masks(count: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of a rounded object that fills about a third of the picture, and a network's idea of it: another outline
-    and a few stray pixels."""
+    """Pairs of a rounded object that fills about a third of the picture, and a network's idea of it, with another
+    outline."""
     rng = np.random.default_rng(seed)
     pairs = []
     for _ in range(count):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,8 +44,18 @@ def ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
     return {"median": round(median, 3), "low": round(low, 3), "high": round(high, 3)}
 
 
+def in_own_process(module: str, *arguments: str):
+    """What `python -m benchmarks.MODULE ARGUMENTS` prints last, as JSON. A process's peak of memory never falls again,
+    so each measurement of it has a process of its own."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
 def peak_memory() -> float:
-    """The process's largest resident set so far, in MB; of a GPU, the most that was allocated on it."""
-    if DEVICE == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
+    """The most memory used so far, in MB: of a GPU what was allocated on it, else `peak_resident`."""
+    return torch.cuda.max_memory_allocated() / 2**20 if DEVICE == "cuda" else peak_resident()
+
+
+def peak_resident() -> float:
+    """The process's largest resident set so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

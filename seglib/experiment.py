@@ -437,12 +437,11 @@ def run(
     source = data_source(row, folder)
     path = results.result_path(report, name, scale, seed, overrides or {}, out, source)
     place = run_folder(path)
-    for needed in (path.parent, place.parent):
+    for needed in (path.parent, place):
         check_writable(needed)
     with only_one(place):
         if fresh:
             shutil.rmtree(place, ignore_errors=True)
-        check_writable(place)
         first = None
         if row.start:
             # Where drawn pictures stand in for real ones, a row that is never given real ones must draw others.

@@ -75,11 +75,11 @@ def _replace(pattern: str, new, text: str, what: str) -> str:
     return text
 
 
-def picture() -> bytes:
-    """The picture at the top of the README, as PNG; the numbers it shows are in its metadata, see `numbers_in`."""
+def picture(numbers: dict) -> bytes:
+    """The picture at the top of the README, as PNG: of each report its `headline`. Its metadata hold the numbers as
+    well, see `numbers_in`."""
     from .figures import overview
 
-    numbers = {report: headline(report) for report in reports()}
     figure = overview({HEADINGS[report]: lines for report, lines in numbers.items()})
     file = BytesIO()
     figure.savefig(file, format="png", dpi=130, metadata={"Description": json.dumps(numbers), "Software": None})
@@ -101,9 +101,9 @@ def update(folder: Path) -> list[Path]:
         (path,) = [path for path in (folder / name, folder / "notebooks" / name) if path.is_file()]
         new[path] = rendered_notebook(name, path.read_text(encoding="utf-8"))
     content = {path: text.encode() for path, text in new.items() if text != path.read_text(encoding="utf-8")}
-    numbers = json.loads(json.dumps({report: headline(report) for report in reports()}))
+    numbers = {report: [list(line) for line in headline(report)] for report in reports()}
     if not (folder / PICTURE).is_file() or numbers_in(folder / PICTURE) != numbers:
-        content[folder / PICTURE] = picture()
+        content[folder / PICTURE] = picture(numbers)
     for path, data in content.items():
         write_whole(path, lambda file, d=data: file.write(d), "what results say")
     return list(content)

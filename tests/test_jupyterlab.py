@@ -115,7 +115,7 @@ def look(browser, name: str) -> None:
 
 def broken(browser) -> dict:
     """What must not be in the page: outputs that are errors, pictures that did not load, formulas that MathJax refused
-    or left as they were typed, links that lead nowhere."""
+    or left as they were typed."""
     return browser.execute_script(
         r"""
         const all = selector => [...document.querySelectorAll('.jp-Notebook ' + selector)];
