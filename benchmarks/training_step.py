@@ -18,8 +18,8 @@ from .timing import DEVICE, in_turns, ratios
 
 WIDTHS = {"16 to 128": (16, 32, 64, 128), "64 to 512": (64, 128, 256, 512)}
 SIZES = (64, 128, 256)
-PIXELS = 131_072  # of a batch, whatever the size: 32, 8 or 2 images
-STEPS, ROUNDS = 4, 5
+PIXELS = 65_536  # of a batch, whatever the size: 16, 4 or 1 images
+STEPS, ROUNDS = 3, 5
 
 
 def pictures(size: int, count: int) -> TensorDataset:

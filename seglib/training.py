@@ -75,8 +75,8 @@ def fit(
     monitor: str = "iou",
     metrics: Callable = BinaryMetrics,
     patience: int | None = None,
-    precision: str = "float32",
-    channels_last: bool = False,
+    precision: str = "auto",
+    channels_last: bool = True,
     workers: int = 0,
     seed: int = 0,
     folder: str | Path | None = None,
@@ -106,7 +106,8 @@ def fit(
         metrics: makes what metrics are counted with: `BinaryMetrics`, or for classes a partial `ClassMetrics`.
         patience: epochs without a better `monitor` after which training stops; None: never.
         precision: "float32", "bf16", "fp16", or "auto": bf16 where the hardware multiplies matrices in it.
-        channels_last: keep tensors in NHWC order, which convolutions on CPUs and tensor cores prefer.
+        channels_last: keep tensors in NHWC order, which convolutions on CPUs and tensor cores prefer; false for
+            networks with group normalisation, which PyTorch computes slowly in it.
         workers: processes that load data; 0 loads in this one.
         seed: of shuffling and of everything random in the model.
         folder: where checkpoints go after each epoch, and from where a run that was cut off is taken up again.

@@ -11,6 +11,7 @@ import torchmetrics.functional.classification as peer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 from scipy.spatial.distance import cdist
 from skimage.metrics import hausdorff_distance
 from torchmetrics import JaccardIndex
@@ -231,6 +232,23 @@ def test_the_same_error_weighs_more_on_the_outline():
 def test_hausdorff_equals_distances_of_all_pairs(pair, percentile, boundary):
     expected = hausdorff_by_pairs(*pair, percentile, boundary)
     assert hausdorff(*pair, percentile, boundary) == pytest.approx(expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), percentiles, st.booleans())
+def test_hausdorff_of_large_rounded_objects_equals_distances_of_all_pixels(seed, percentile, boundary):
+    """Where outlines are short beside the image, most distances are only bounded."""
+    rng = np.random.default_rng(seed)
+    level, blur = rng.uniform(0.5, 2), rng.uniform(4, 12)
+    hills = gaussian_filter(rng.normal(size=(2, 120, 170)), (0, blur, blur))
+    hills[1] = hills[0] + rng.uniform(0, 1.5) * hills[1]
+    masks = hills > level * hills[0].std()
+    masks[:, 60, 80] = True
+    points = [mask & ~binary_erosion(mask) if boundary else mask for mask in masks]
+    directed = [
+        np.percentile(distance_transform_edt(~goal)[start], percentile) for start, goal in (points, points[::-1])
+    ]
+    assert hausdorff(*masks, percentile, boundary) == pytest.approx(max(directed))
 
 
 @pytest.mark.parametrize("density", [0.01, 0.3, 0.8])

@@ -56,7 +56,7 @@ def tiny_unet(dropout=0.0):
 
 def train(model, data=None, validation=None, loss=bce_loss, **changes):
     data = data or pairs()
-    settings = {"epochs": 3, "batch_size": 4, "learning_rate": 0.01} | changes
+    settings = {"epochs": 3, "batch_size": 4, "learning_rate": 0.01, "precision": "float32"} | changes
     return fit(model, loss, data, validation or data, **settings)
 
 
