@@ -1,7 +1,7 @@
 """Speed and memory beside what a user would pick instead: python -m benchmarks [PART …]
 
-Everything is measured in turns on this machine. Writes results/benchmarks.json, draws benchmarks/growth.png, and
-prints the table that the README shows. Named parts are measured anew, the others stay as they are on record. The peers
+Everything is measured in turns on this machine. Writes results/benchmarks.json, draws benchmarks/growth.png, and puts
+the tables into the README. Named parts are measured anew, the others stay as they are on record. The peers
 are an extra: pip install -e .[benchmarks]
 """
 
@@ -12,24 +12,12 @@ import json
 import time
 
 from seglib import results
-from seglib.files import shipped
+from seglib.files import shipped, write_whole
+
+from . import report
 
 NAME = "benchmarks.json"
 PARTS = ("training_step", "metric_speed", "input_pipeline", "memory", "growth")
-
-
-def table(record: dict) -> str:
-    """Markdown: how many times as much of ours the best other way takes, median and quartiles over rounds."""
-    from . import memory, metric_speed, training_step
-
-    rows = ["| what | beside | theirs / ours | goal | |", "|---|---|---|---|---|"]
-    for module in (training_step, metric_speed, memory):
-        for line in module.lines(record[module.__name__.split(".")[-1]]):
-            ratio, goal = line["ratio"], line["goal"]
-            spread = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-            verdict = "reached" if ratio["median"] >= goal else "not reached"
-            rows.append(f"| {line['what']} | {line['beside']} | {spread} | {goal:.2g} | {verdict} |")
-    return "\n".join(rows)
 
 
 def main() -> None:
@@ -53,9 +41,12 @@ def main() -> None:
         results.write(path, record)
     if "growth" in record:
         growth.draw(record["growth"], path.parent.parent / "benchmarks" / "growth.png")
-    if set(PARTS) <= set(record):
-        print(table(record))
     print(f"written to {path}")
+    if set(PARTS) <= set(record):
+        readme, quality = path.parent.parent / "README.md", results.read_record("time_to_quality.json")
+        text = report.rendered(readme.read_text(encoding="utf-8"), record, quality)
+        write_whole(readme, lambda file: file.write(text.encode()), "tables")
+        print(report.tables(record, quality))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from seglib.files import write_whole
 from seglib.models.unet import UNet
 
 from .timing import in_own_process, in_turns, peak_memory
-from .training_step import STEPS, pictures, train_ours
+from .training_step import pictures, train_ours
 
 START = {"pixels": 128**2, "width": 16, "batch": 8}
 GROWS = {"pixels": [size**2 for size in (64, 96, 128, 192, 256)], "width": [8, 16, 32, 64], "batch": [2, 4, 8, 16, 32]}
+STEPS = 6
 LABELS = {"pixels": "pixels of a picture", "width": "channels of the first level", "batch": "pictures a step"}
 
 

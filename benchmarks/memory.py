@@ -42,23 +42,5 @@ def measure() -> dict:
     return {"cases": cases}
 
 
-def lines(record: dict) -> list[dict]:
-    rows = []
-    for case in record["cases"]:
-        medians = {name: sorted(values)[len(values) // 2] for name, values in case["megabytes"].items()}
-        ours = medians.pop("seglib")
-        leanest = min(medians, key=medians.get)
-        values = sorted(theirs / ours for theirs in case["megabytes"][leanest])
-        rows.append(
-            {
-                "what": f"memory of a step, widths {case['widths']}, {case['size']} px",
-                "beside": f"leanest: {leanest}",
-                "ratio": {"median": medians[leanest] / ours, "low": values[0], "high": values[-1]},
-                "goal": 1 / 1.1,
-            }
-        )
-    return rows
-
-
 if __name__ == "__main__":
     print(json.dumps(measure_one(sys.argv[1], sys.argv[2], sys.argv[3] == "tuned")))

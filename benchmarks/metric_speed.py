@@ -68,29 +68,28 @@ def monai_hausdorff(prediction: np.ndarray, target: np.ndarray, percentile: floa
     return float(compute_hausdorff_distance(*tensors, include_background=True, percentile=percentile))
 
 
-CASES: dict[str, tuple[float, dict[str, Callable]]] = {
-    "Hausdorff distance": (
-        5.0,
-        {"seglib": hausdorff, "MONAI": monai_hausdorff, "SciPy's distance transform": scipy_hausdorff},
-    ),
-    "HD95": (
-        5.0,
-        {
-            "seglib": lambda p, t: hausdorff(p, t, percentile=95),
-            "MONAI": lambda p, t: monai_hausdorff(p, t, 95),
-            "SciPy's distance transform": lambda p, t: scipy_hausdorff(p, t, 95),
-        },
-    ),
-    "boundary IoU": (
-        2.0,
-        {"seglib": boundary_iou, "official code": official_boundary_iou, "SciPy's distances": scipy_boundary_iou},
-    ),
+CASES: dict[str, dict[str, Callable]] = {
+    "Hausdorff distance": {
+        "seglib": hausdorff,
+        "MONAI": monai_hausdorff,
+        "SciPy's distance transform": scipy_hausdorff,
+    },
+    "HD95": {
+        "seglib": lambda p, t: hausdorff(p, t, percentile=95),
+        "MONAI": lambda p, t: monai_hausdorff(p, t, 95),
+        "SciPy's distance transform": lambda p, t: scipy_hausdorff(p, t, 95),
+    },
+    "boundary IoU": {
+        "seglib": boundary_iou,
+        "official code": official_boundary_iou,
+        "SciPy's distances": scipy_boundary_iou,
+    },
 }
 
 
 def measure() -> dict:
     pairs, found = masks(PAIRS), {}
-    for name, (_, ways) in CASES.items():
+    for name, ways in CASES.items():
         values = {way: [function(*pair) for pair in pairs] for way, function in ways.items()}
         for way, theirs in values.items():
             np.testing.assert_allclose(theirs, values["seglib"], rtol=1e-5, err_msg=f"{name} by {way}")
@@ -103,11 +102,3 @@ def measure() -> dict:
         print(f"{name}: {found[name]}")
     boundary = [int((mask & ~ndimage.binary_erosion(mask)).sum()) for pair in pairs for mask in pair]
     return {"shape": SHAPE, "boundary_pixels": boundary, "metrics": found}
-
-
-def lines(record: dict) -> list[dict]:
-    return [
-        {"what": f"{name}, 480×640", "beside": way, "ratio": ratio, "goal": CASES[name][0] if i == 0 else 1.0}
-        for name, one in record["metrics"].items()
-        for i, (way, ratio) in enumerate(one["ratios"].items())
-    ]

@@ -19,7 +19,8 @@ from .timing import DEVICE, in_turns, ratios
 WIDTHS = {"16 to 128": (16, 32, 64, 128), "64 to 512": (64, 128, 256, 512)}
 SIZES = (64, 128, 256)
 PIXELS = 65_536  # of a batch, whatever the size: 16, 4 or 1 images
-STEPS, ROUNDS = 3, 5
+STEPS = {"16 to 128": 24, "64 to 512": 6}  # of an epoch
+ROUNDS = 5
 
 
 def pictures(size: int, count: int) -> TensorDataset:
@@ -55,7 +56,8 @@ def measure() -> dict:
         for size in SIZES:
             torch.manual_seed(0)
             networks, batch = peers.networks(widths), PIXELS // size**2
-            data = pictures(size, STEPS * batch)
+            steps = STEPS[widths_name]
+            data = pictures(size, steps * batch)
             flops = operations(copy.deepcopy(networks["seglib"]), data.tensors[0][:batch])
             candidates = {"seglib": partial(train_ours, networks["seglib"], data, batch)}
             for name, network in list(networks.items())[1:]:
@@ -63,11 +65,12 @@ def measure() -> dict:
                 candidates[f"{name}, tuned"] = partial(
                     peers.train_plainly, copy.deepcopy(network), data, batch, tuned=True
                 )
-            seconds = {name: [s / STEPS for s in all_] for name, all_ in in_turns(candidates, ROUNDS).items()}
+            seconds = {name: [s / steps for s in all_] for name, all_ in in_turns(candidates, ROUNDS).items()}
             case = {
                 "widths": widths_name,
                 "size": size,
                 "batch": batch,
+                "steps": steps,
                 "parameters": {name: peers.parameters(network) for name, network in networks.items()},
                 "seconds": seconds,
                 "ratios": {name: ratios(s, seconds["seglib"]) for name, s in seconds.items() if name != "seglib"},
@@ -76,22 +79,3 @@ def measure() -> dict:
             cases.append(case)
             print(f"widths {widths_name}, {size} px: {case['ratios']}, of the peak {case['share_of_matrix_peak']}")
     return {"precision": precision, "matrix_peak_gflops": round(peak / 1e9), "cases": cases}
-
-
-def lines(record: dict) -> list[dict]:
-    """Rows of the README's table."""
-    rows = []
-    for case in record["cases"]:
-        boxed = {name: r for name, r in case["ratios"].items() if not name.endswith("tuned")}
-        tuned = {name: r for name, r in case["ratios"].items() if name.endswith("tuned")}
-        for kind, found, goal in (("out of the box", boxed, 1.5), ("tuned alike", tuned, 1.0)):
-            fastest = min(found, key=lambda name: found[name]["median"])
-            rows.append(
-                {
-                    "what": f"training step, widths {case['widths']}, {case['size']} px, {kind}",
-                    "beside": fastest.removesuffix(", tuned"),
-                    "ratio": found[fastest],
-                    "goal": goal,
-                }
-            )
-    return rows

@@ -4,8 +4,8 @@ A binary target is float (N, 1, H, W), as the logits are; a target of classes is
 (N, classes, H, W). The formulas are the same: p is the probability σ(logit), or of each class the softmax; t is the
 target, or of each class 1 where it is the target.
 
-Pixels whose target is 255 are ignored: padding, or what nobody labelled. Half-precision logits are taken to float32
-first, also under autocast: a sum over an image overflows float16.
+Pixels whose target is 255 are ignored, whatever the logits there: padding, or what nobody labelled. Half-precision
+logits are taken to float32 first, also under autocast: a sum over an image overflows float16.
 """
 
 from __future__ import annotations
@@ -299,6 +299,8 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (N, C, H, W), target of that shape (of classes, 1 in the true one's channel; 0 where it is ignored), and 1
     for each pixel that counts, else 0, (N, 1, H, W); in the logits' precision, but at least float32. Raises where they
     do not fit together."""
+    if not target.numel():
+        raise ValueError(f"expected at least one pixel, got a target of shape {tuple(target.shape)}")
     dtype = torch.promote_types(logits.dtype, torch.float32)
     if target.ndim == 3 and not target.is_floating_point():
         classes = logits.shape[1] if logits.ndim == 4 else 0
@@ -310,8 +312,9 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         counts = target != IGNORE
         target = torch.where(counts, target, 0).long()
         check_classes(target, classes)
-        each = F.one_hot(target, classes).permute(0, 3, 1, 2) * counts[:, None]
-        return logits.to(dtype), each.to(dtype), counts[:, None].to(dtype)
+        counts = counts[:, None]
+        each = F.one_hot(target, classes).permute(0, 3, 1, 2) * counts
+        return torch.where(counts, logits, 0).to(dtype), each.to(dtype), counts.to(dtype)
     if logits.shape != target.shape or logits.ndim != 4 or logits.shape[1] != 1:
         raise ValueError(
             "expected logits and a binary target of one shape (N, 1, H, W), or for classes integers (N, H, W); "
@@ -320,9 +323,9 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     counts = target != IGNORE
     target = torch.where(counts, target, 0)
     # On an accelerator this check would make every step wait for the device.
-    if target.device.type == "cpu" and target.numel() and not 0 <= target.min() <= target.max() <= 1:
+    if target.device.type == "cpu" and not 0 <= target.min() <= target.max() <= 1:
         raise ValueError(
             f"expected target values in [0, 1], or {IGNORE} where it is ignored, got {target.min().item():g} to "
             f"{target.max().item():g}; divide a 0/255 mask by 255"
         )
-    return logits.to(dtype), target.to(dtype), counts.to(dtype)
+    return torch.where(counts, logits, 0).to(dtype), target.to(dtype), counts.to(dtype)

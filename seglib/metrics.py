@@ -273,8 +273,10 @@ class BinaryMetrics:
             raise ValueError(
                 f"expected logits and target of shape (N, 1, H, W), got {tuple(logits.shape)} and {tuple(target.shape)}"
             )
-        logits, target = logits.float().flatten(1), target.flatten(1)
-        counts, truth, predicted = target != IGNORE, target > 0.5, logits >= 0
+        target = target.flatten(1)
+        counts, truth = target != IGNORE, target > 0.5
+        logits = torch.where(counts, logits.flatten(1), 0).float()
+        predicted = logits >= 0
         agreements = (predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth)
         agreements = [agreement & counts for agreement in agreements]
         losses = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")
@@ -354,7 +356,8 @@ class ClassMetrics:
                 f"expected logits (N, {self.classes}, H, W) and target (N, H, W), got {tuple(logits.shape)} and "
                 f"{tuple(target.shape)}"
             )
-        logits, counts = logits.float(), target != IGNORE
+        counts = target != IGNORE
+        logits = torch.where(counts[:, None], logits, 0).float()
         truth = torch.where(counts, target, 0).long()
         check_classes(truth, self.classes)
         pairs = (self.classes * truth + logits.argmax(1)).flatten(1)

@@ -416,7 +416,6 @@ def resolve_precision(precision: str) -> str:
 def unwrap(accelerator: Accelerator, model: nn.Module) -> None:
     """Takes accelerate's mixed-precision wrapper off the model again, so that it is the caller's own."""
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-    accelerator.free_memory()
     model.__dict__.pop("_is_accelerate_prepared", None)
 
 

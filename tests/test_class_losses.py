@@ -155,6 +155,12 @@ def test_ignored_pixels_do_not_matter(loss):
     logits, target = batch()
     other = logits + 5 * torch.randn_like(logits) * (target == 255)[:, None]
     torch.testing.assert_close(loss(other, target), loss(logits, target))
+    for there in (float("nan"), float("inf")):
+        other = logits.masked_fill((target == 255)[:, None], there).requires_grad_()
+        value = loss(other, target)
+        value.backward()
+        assert value.item() == loss(logits, target).item()
+        assert other.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("loss", EVERY)

@@ -158,6 +158,15 @@ def test_half_precision_and_large_counts(some):
     assert one.confusion[0, 0] == many
 
 
+def test_logits_at_ignored_pixels_may_be_anything(some):
+    logits, target = some
+    target = target.clone()
+    target[:, :2] = 255
+    for there in (torch.nan, torch.inf):
+        other = logits.masked_fill((target == 255)[:, None], there)
+        assert counted(other, target).compute() == counted(logits, target).compute()
+
+
 def test_a_target_is_of_any_integers(some):
     logits, target = some
     assert counted(logits, target.to(torch.uint8)).compute() == counted(logits, target).compute()

@@ -417,9 +417,19 @@ def test_what_is_predicted_at_ignored_pixels_does_not_matter(loss):
     value.backward()
     assert not logits.grad[ignored].any()
     assert logits.grad[~ignored].any()
-    assert loss(logits.masked_fill(ignored, 50), target).item() == value.item()
+    for there in (50, torch.nan, torch.inf, -torch.inf):
+        other = logits.detach().masked_fill(ignored, there).requires_grad_()
+        loss(other, target).backward()
+        assert loss(other, target).item() == value.item()
+        assert torch.equal(other.grad, logits.grad)
     for dtype in (torch.uint8, torch.int64, torch.float32):
         assert loss(logits, target.to(dtype)).item() == pytest.approx(value.item())
+
+
+@pytest.mark.parametrize("loss", EVERY)
+def test_a_batch_without_a_pixel_is_refused(loss):
+    with pytest.raises(ValueError, match=r"expected at least one pixel, got a target of shape \(0, 1, 4, 4\)"):
+        loss(torch.zeros(0, 1, 4, 4), torch.zeros(0, 1, 4, 4))
 
 
 @pytest.mark.parametrize("loss", EVERY)

@@ -667,6 +667,14 @@ def test_any_pixels_may_be_ignored(seed, share):
     assert measure((logits, target.masked_fill(ignored, 255))) == pytest.approx(expected, rel=1e-5, abs=1e-7)
 
 
+def test_logits_at_ignored_pixels_may_be_anything():
+    logits, target = torch.randn(2, 1, 4, 6), torch.randint(0, 2, (2, 1, 4, 6)).float()
+    ignored = torch.rand(target.shape) < 0.3
+    target = target.masked_fill(ignored, 255)
+    for there in (torch.nan, torch.inf):
+        assert measure((logits.masked_fill(ignored, there), target)) == measure((logits, target))
+
+
 def test_an_image_that_is_ignored_altogether_is_finite():
     logits, target = torch.full((1, 1, 4, 6), 3.0), torch.full((1, 1, 4, 6), 255.0)
     assert BinaryMetrics.count(logits, target).tolist() == [[0, 0, 0, 0, 0]]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.report as speed
 from seglib import readme, results
 from seglib.config import reports
 from seglib.notebook import all_notebooks
@@ -55,6 +56,15 @@ def test_a_number_that_is_out_of_date_is_found():
 def test_the_number_over_pixels_is_the_one_on_record():
     (said,) = re.findall(r"over the pixels of all of them together, `ours` has (0\.\d{4})", README)
     assert f"{results.measured(results.read('scribbles'), 'ours')['metrics']['mean_iou_pooled']:.4f}" == said
+
+
+def test_tables_of_speed_are_those_on_record():
+    record, quality = (results.read_record(name) for name in ("benchmarks.json", "time_to_quality.json"))
+    assert speed.rendered(README, record, quality) == README, "run `python -m benchmarks`"
+    assert speed.rendered(README.replace(speed.tables(record, quality), "old"), record, quality) == README
+    with pytest.raises(ValueError, match="expected one place for the tables in the README, found 0"):
+        speed.rendered(README.replace("<!-- python -m benchmarks -->", ""), record, quality)
+    assert all(0 < one["share_waiting"] < 1 for one in record["input_pipeline"]["reports"].values())
 
 
 def test_the_example_runs(capsys):

@@ -1,0 +1,93 @@
+"""What is on record, as the README shows it; needs none of the peers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+# How many times as much as ours the best other way must take.
+OUT_OF_THE_BOX, TUNED, QUALITY, LEANEST = 1.5, 1.0, 5.0, 1 / 1.1
+METRICS = {"Hausdorff distance": 5.0, "HD95": 5.0, "boundary IoU": 2.0}
+WAITING = 0.05  # the most of a step that may be spent waiting for its batch
+SECTION = r"(?s)(?<=<!-- python -m benchmarks -->\n).*?(?=<!-- -->)"
+
+
+def ratio_cell(ratio: Mapping[str, float], goal: float) -> str:
+    """Median and quartiles, the median in bold where it reaches the goal."""
+    value = f"{ratio['median']:.2f}"
+    value = f"**{value}**" if ratio["median"] >= goal else value
+    return f"{value} ({ratio['low']:.2f}–{ratio['high']:.2f})"
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def training_table(record: Mapping) -> str:
+    """Of each case the fastest peer, out of the box and tuned as ours is; and what share of its peak the machine
+    reaches."""
+    sizes = sorted({case["size"] for case in record["cases"]})
+    rows = []
+    for widths in dict.fromkeys(case["widths"] for case in record["cases"]):
+        cases = [case for size in sizes for case in record["cases"] if (case["widths"], case["size"]) == (widths, size)]
+        for kind, goal in (("out of the box", OUT_OF_THE_BOX), ("tuned alike", TUNED)):
+            cells = []
+            for case in cases:
+                ratios = {k: r for k, r in case["ratios"].items() if k.endswith("tuned") == (kind == "tuned alike")}
+                name, ratio = min(ratios.items(), key=lambda item: item[1]["median"])
+                cells.append(f"{ratio_cell(ratio, goal)}, {name.removesuffix(', tuned')}")
+            rows.append([widths, kind, *cells, goal])
+        shares = [f"{case['share_of_matrix_peak']:.0%}" for case in cases]
+        rows.append([widths, "ours, of the matrix-multiply peak", *shares, ""])
+    return markdown(["widths", "fastest peer", *(f"{size}×{size}" for size in sizes), "goal"], rows)
+
+
+def other_lines(record: Mapping, quality: Mapping) -> list[list]:
+    lines = []
+    for name, one in record["metric_speed"]["metrics"].items():
+        for i, (way, ratio) in enumerate(one["ratios"].items()):
+            goal = METRICS[name] if i == 0 else 1.0
+            lines.append([f"time of the {name}, 480×640", way, ratio_cell(ratio, goal), f"{goal:g}"])
+    for case in record["memory"]["cases"]:
+        ours = median(case["megabytes"]["seglib"])
+        theirs = {name: values for name, values in case["megabytes"].items() if name != "seglib"}
+        leanest = min(theirs, key=lambda name: median(theirs[name]))
+        found = sorted(value / ours for value in theirs[leanest])
+        ratio = {"median": median(found), "low": found[0], "high": found[-1]}
+        what = f"memory of a training step, widths {case['widths']}, {case['size']}×{case['size']}"
+        lines.append([what, f"leanest: {leanest}", ratio_cell(ratio, LEANEST), f"{LEANEST:.2f}"])
+    slow, _, _ = quality["times_faster"].values()
+    ratio = {"median": median(slow), "low": min(slow), "high": max(slow)}
+    what = "time to a validation IoU of 0.90, denoising, fast recipe"
+    lines.append([what, "the report's recipe in PyTorch's defaults", ratio_cell(ratio, QUALITY), f"{QUALITY:g}"])
+    return lines
+
+
+def data_table(record: Mapping) -> str:
+    rows = []
+    for report, one in record["reports"].items():
+        share = f"{one['share_waiting']:.1%}"
+        share = f"**{share}**" if one["share_waiting"] < WAITING else share
+        rows.append([f"{report}, `{one['row']}`", one["generated_per_second"], one["delivered_per_second"], share])
+    waiting = f"share of a step waiting (goal: below {WAITING:.0%})"
+    return markdown(["report, row", "pairs made a second", "delivered a second", waiting], rows)
+
+
+def tables(record: Mapping, quality: Mapping) -> str:
+    """All of it, as Markdown."""
+    others = markdown(["what", "beside", "theirs / ours", "goal"], other_lines(record, quality))
+    return "\n\n".join([training_table(record["training_step"]), others, data_table(record["input_pipeline"])])
+
+
+def rendered(readme: str, record: Mapping, quality: Mapping) -> str:
+    """The README's text with the tables that are on record.
+
+    Raises:
+        ValueError: it has no place for them.
+    """
+    new, count = re.subn(SECTION, lambda _: f"\n{tables(record, quality)}\n\n", readme)
+    if count != 1:
+        raise ValueError(f"expected one place for the tables in the README, found {count}")
+    return new
