@@ -8,7 +8,7 @@ import sys
 import torch
 
 from . import peers
-from .timing import in_own_process, peak_memory
+from .timing import in_own_process, memory_of
 from .training_step import WIDTHS, pictures, train_ours
 
 SIZE, BATCH, ROUNDS = 128, 8, 3
@@ -16,15 +16,12 @@ NETWORKS = ("seglib", "textbook U-Net", "MONAI BasicUNet")
 
 
 def measure_one(name: str, widths: str, tuned: bool) -> float:
-    """By how many MB the process's peak grew in three steps."""
+    """MB of three steps."""
     torch.manual_seed(0)
     network, data = peers.networks(WIDTHS[widths])[name], pictures(SIZE, 3 * BATCH)
-    before = peak_memory()
     if name == "seglib":
-        train_ours(network, data, BATCH)
-    else:
-        peers.train_plainly(network, data, BATCH, tuned)
-    return peak_memory() - before
+        return memory_of(lambda: train_ours(network, data, BATCH))
+    return memory_of(lambda: peers.train_plainly(network, data, BATCH, tuned))
 
 
 def measure() -> dict:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
+import re
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +28,8 @@ def wait() -> None:
 def in_turns(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each candidate in each round. All are called once to warm up, then all in every round, another one
     first each time: what slows the machine down slows all of them."""
+    gc.collect()
+    gc.freeze()  # looking through all that was imported takes a third of a second, in whosever turn it falls
     names = list(candidates)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(-1, rounds):
@@ -51,9 +57,26 @@ def in_own_process(module: str, *arguments: str):
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 
-def peak_memory() -> float:
-    """The most memory used so far, in MB: of a GPU what was allocated on it, else `peak_resident`."""
-    return torch.cuda.max_memory_allocated() / 2**20 if DEVICE == "cuda" else peak_resident()
+def memory_of(work: Callable[[], object]) -> float:
+    """By how many MB the memory in use peaks above what was in use before: of a GPU what is allocated on it, else the
+    process's resident set (on Linux)."""
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # else the work is done in what imports and earlier work have left
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is in use now
+    before = _resident("VmRSS")
+    work()
+    return _resident("VmHWM") - before
+
+
+def _resident(name: str) -> float:
+    """A line of the process's status, in MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 2**10
 
 
 def peak_resident() -> float:

@@ -58,7 +58,7 @@ def measure() -> dict:
             networks, batch = peers.networks(widths), PIXELS // size**2
             steps = STEPS[widths_name]
             data = pictures(size, steps * batch)
-            flops = operations(copy.deepcopy(networks["seglib"]), data.tensors[0][:batch])
+            flops = {name: operations(copy.deepcopy(n), data.tensors[0][:batch]) for name, n in networks.items()}
             candidates = {"seglib": partial(train_ours, networks["seglib"], data, batch)}
             for name, network in list(networks.items())[1:]:
                 candidates[name] = partial(peers.train_plainly, network, data, batch, tuned=False)
@@ -72,9 +72,10 @@ def measure() -> dict:
                 "batch": batch,
                 "steps": steps,
                 "parameters": {name: peers.parameters(network) for name, network in networks.items()},
+                "gigaflops": {name: round(count / 1e9, 2) for name, count in flops.items()},
                 "seconds": seconds,
                 "ratios": {name: ratios(s, seconds["seglib"]) for name, s in seconds.items() if name != "seglib"},
-                "share_of_matrix_peak": round(flops / min(seconds["seglib"]) / peak, 3),
+                "share_of_matrix_peak": round(flops["seglib"] / min(seconds["seglib"]) / peak, 3),
             }
             cases.append(case)
             print(f"widths {widths_name}, {size} px: {case['ratios']}, of the peak {case['share_of_matrix_peak']}")

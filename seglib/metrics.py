@@ -164,10 +164,10 @@ def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True
     points = _as_masks(prediction, target)
     if not points[0].any() or not points[1].any():
         return 0.0 if points[0].any() == points[1].any() else float("inf")
-    if boundary:
-        points = [_outline(mask) for mask in points]
-    prediction, target = points
-    return max(_directed(prediction, target, percentile), _directed(target, prediction, percentile))
+    outlines = [_outline(mask) for mask in points]
+    points = outlines if boundary else points
+    one, other = points
+    return max(_directed(one, other, outlines[1], percentile), _directed(other, one, outlines[0], percentile))
 
 
 def reliability(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray, float]:
@@ -438,16 +438,18 @@ def _outline(mask: np.ndarray) -> np.ndarray:
     return mask ^ cv2.erode(mask.view(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0).view(bool)
 
 
-def _directed(start: np.ndarray, goal: np.ndarray, percentile: float) -> float:
-    """A percentile of the distances from the pixels of one mask to the nearest of another; neither is empty.
+def _directed(start: np.ndarray, goal: np.ndarray, outline: np.ndarray, percentile: float) -> float:
+    """A percentile of the distances from the pixels of one mask to the nearest of another, which has this outline;
+    neither is empty.
 
     One or two of the sorted distances are all that is asked for, so few are computed. One point in each 8×8 pixels is
-    measured, and bounds the others there: over s pixels a distance changes by at most s. Then those are
-    measured that can be the ones asked for; for the others a bound will do.
+    measured, and bounds the others there: over s pixels a distance changes by at most s. Then those are measured that
+    can be the ones asked for; for the others a bound will do.
     """
-    away, outline = start & ~goal, _outline(goal)
-    points, at_zero = _coordinates(away), np.count_nonzero(start & goal)
-    if not len(points):
+    points = _coordinates(start & ~goal)
+    at_zero = np.count_nonzero(start) - len(points)
+    rank = percentile / 100 * (at_zero + len(points) - 1) - at_zero
+    if rank <= -1 or not len(points):
         return 0.0
     if len(points) + np.count_nonzero(outline) > start.size / 16:  # a distance for every pixel of the image costs less
         distances = cv2.distanceTransform((~goal).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[start]
@@ -455,7 +457,7 @@ def _directed(start: np.ndarray, goal: np.ndarray, percentile: float) -> float:
         return float(np.percentile(np.sqrt(np.rint(np.square(distances, dtype=np.float64))), percentile))
     # Seen from outside, the nearest pixel of a mask lies on its outline.
     tree = cKDTree(_coordinates(outline), leafsize=32, compact_nodes=False, balanced_tree=False)
-    cells = points[:, 1] // 8 * start.shape[1] + points[:, 0] // 8
+    cells = points[:, 0] // 8 * start.shape[1] + points[:, 1] // 8
     one_of = np.full(cells.max() + 1, -1)
     one_of[cells] = np.arange(len(points))
     occupied = np.flatnonzero(one_of >= 0)
@@ -464,18 +466,18 @@ def _directed(start: np.ndarray, goal: np.ndarray, percentile: float) -> float:
     slack = np.hypot(*(points - points[one_of[cells]]).T)
     low, high = known[cells] - slack, known[cells] + slack
 
-    rank = percentile / 100 * (at_zero + len(points) - 1) - at_zero
-    first, last = (max(0, int(whole(rank))) for whole in (np.floor, np.ceil))
-    least, most = np.partition(low, first)[first], np.partition(high, last)[last]
+    first, last = int(np.floor(rank)), int(np.ceil(rank))  # −1: the last of those at zero
+    least, most = np.partition(low, max(first, 0))[max(first, 0)], np.partition(high, last)[last]
     unclear = (high >= least) & (low <= most)
     high[unclear] = tree.query(points[unclear])[0]
-    return float(np.percentile(np.concatenate([np.zeros(at_zero), high]), percentile))
+    ordered = np.partition(high, (max(first, 0), last))
+    below = ordered[first] if first >= 0 else 0.0
+    return float(below + (rank - first) * (ordered[last] - below))
 
 
 def _coordinates(mask: np.ndarray) -> np.ndarray:
-    """x and y of the pixels of a mask, row by row, int32 (N, 2)."""
-    found = cv2.findNonZero(mask.view(np.uint8))
-    return np.empty((0, 2), np.int32) if found is None else found.reshape(-1, 2)
+    """Row and column of the pixels of a mask, int64 (N, 2)."""
+    return np.stack(np.divmod(np.flatnonzero(mask), mask.shape[1]), axis=1)
 
 
 def _as_arrays(prediction, target) -> tuple[np.ndarray, np.ndarray]:
