@@ -17,7 +17,7 @@ from seglib.files import shipped, write_whole
 from . import report
 
 NAME = "benchmarks.json"
-PARTS = ("training_step", "metric_speed", "input_pipeline", "memory", "growth")
+PARTS = ("training_step", "operators", "metric_speed", "input_pipeline", "memory", "growth")
 
 
 def main() -> None:
@@ -27,10 +27,10 @@ def main() -> None:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"expected parts of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
     try:
-        from . import growth, input_pipeline, memory, metric_speed, training_step
+        from . import growth, input_pipeline, memory, metric_speed, operators, training_step
     except ModuleNotFoundError as missing:
         parser.error(f"the package {missing.name!r} is not installed: pip install -e .[benchmarks]")
-    modules = dict(zip(PARTS, (training_step, metric_speed, input_pipeline, memory, growth)))
+    modules = dict(zip(PARTS, (training_step, operators, metric_speed, input_pipeline, memory, growth)))
     path = shipped("results") / NAME
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"command": "python -m benchmarks"}
     for part in options.parts or PARTS:

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.ticker import LogLocator, NullLocator
 
 from seglib.figures import BLUE, ORANGE
 from seglib.files import write_whole
@@ -61,15 +62,19 @@ def draw(record: dict, path: Path) -> None:
             (other, "megabytes", "memory", ORANGE, "s"),
         ):
             text = f"{label}: slope {one['slopes'][name]:.2f}"
-            side.plot(
-                one["values"], one[name], color=colour, marker=marker, ls="-" if side is axis else "--", label=text
-            )
+            values = 1000 * np.array(one[name]) if name == "seconds" else one[name]
+            side.plot(one["values"], values, color=colour, marker=marker, ls="-" if side is axis else "--", label=text)
             side.set_yscale("log")
+            side.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            side.yaxis.set_major_formatter("{x:g}")
+            side.yaxis.set_minor_locator(NullLocator())
+            low, high = min(values), max(values)
+            side.set_ylim(0.8 * low, high * (high / low) ** 0.35)  # room for the legend
         axis.set_xscale("log", base=2)
         axis.set_xticks(one["values"], [f"{value:,}" for value in one["values"]], fontsize=8)
         axis.minorticks_off()
-        axis.set(xlabel=LABELS[what], ylabel="seconds a step" if axis is axes[0] else "")
-        other.set_ylabel("MB" if axis is axes[-1] else "")
+        axis.set(xlabel=LABELS[what], ylabel="time of a step, ms" if axis is axes[0] else "")
+        other.set_ylabel("memory, MB" if axis is axes[-1] else "")
         handles = [*axis.get_lines(), *other.get_lines()]
         axis.legend(handles, [line.get_label() for line in handles], frameon=False, fontsize=8)
         axis.grid(alpha=0.3)
