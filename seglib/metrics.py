@@ -183,9 +183,9 @@ def reliability(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> t
         calibration error, the mean distance of the two over all pixels (Guo et al. 2017, arXiv 1706.04599).
     """
     which = np.minimum((probability * bins).astype(int), bins - 1).ravel()
-    count = np.bincount(which, minlength=bins)
-    predicted = np.bincount(which, probability.ravel(), bins) / np.maximum(count, 1)
-    observed = np.bincount(which, truth.ravel(), bins) / np.maximum(count, 1)
+    count = np.bincount(which)
+    predicted = np.bincount(which, probability.ravel()) / np.maximum(count, 1)
+    observed = np.bincount(which, truth.ravel()) / np.maximum(count, 1)
     error = np.sum(count * np.abs(predicted - observed)) / count.sum()
     return predicted[count > 0], observed[count > 0], float(error)
 

@@ -40,12 +40,12 @@ def pixels(logits, target):
         yield p[n, :, y, x], int(target[n, y, x])
 
 
-@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 3.0, 8.0]])
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 3.0, 8.0], [1e-3, 3e-4, 2e-3, 1e-4]])
 def test_cross_entropy_is_pytorch_s(weights):
     logits, target = batch()
     weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
     expected = F.cross_entropy(logits, target, weight, ignore_index=255)
-    torch.testing.assert_close(cross_entropy_loss(logits, target, weights), expected)
+    assert cross_entropy_loss(logits, target, weights).item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
@@ -53,6 +53,11 @@ def test_focal_loss_by_a_loop(gamma):
     logits, target = batch()
     each = [-((1 - p[t]) ** gamma) * math.log(p[t]) for p, t in pixels(logits, target)]
     assert focal_loss(logits, target, gamma).item() == pytest.approx(np.mean(each))
+
+
+def test_focal_loss_of_one_pixel():
+    logits, target = torch.zeros(1, 4, 1, 2), torch.tensor([[[2, 255]]])
+    assert focal_loss(logits, target, 1.0).item() == pytest.approx(0.75 * math.log(4))
 
 
 def test_focal_loss_without_focus_is_cross_entropy():

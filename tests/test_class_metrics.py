@@ -67,6 +67,7 @@ def test_an_absent_class_is_nan_and_left_out():
     assert math.isnan(class_ious(np.diag([3, 0, 2]))[1])
     assert mean_iou(np.ones((2, 3), int), np.ones((2, 3), int), 4) == 1
     assert math.isnan(mean_iou(np.zeros((2, 3), int), np.zeros((2, 3), int), 4, ignore_index=0, exclude=(0,)))
+    assert math.isnan(mean_iou(np.zeros((2, 3), int), np.zeros((2, 3), int), 4, exclude=(0, 1, 2, 3)))
 
 
 @pytest.mark.parametrize(

@@ -451,6 +451,13 @@ def test_mean_metrics_are_the_means_of_the_single_ones():
     assert json.loads(json.dumps(found)) == found
 
 
+def test_mean_metrics_of_one_are_its_own():
+    wedge, bar = np.tri(90, 120, -2, dtype=bool), rectangle(90, 120, (0, 90), (0, 3))
+    one = mask_metrics(wedge, bar)
+    assert mean_metrics([one]) == one | {"hausdorff_infinite": 0, "images": 1}
+    assert hausdorff(wedge, bar, 92) < one["hausdorff_95"] == hausdorff(wedge, bar, 95) < hausdorff(wedge, bar, 96)
+
+
 def test_mean_metrics_without_a_finite_distance():
     empty, dot = np.zeros((5, 8), bool), rectangle(5, 8, (2, 3), (4, 5))
     found = mean_metrics([mask_metrics(*pair) for pair in ((empty, dot), (dot, empty))])
@@ -694,10 +701,10 @@ def test_reliability_is_torchmetrics_calibration_error():
 
 
 def test_bins_without_pixels_are_left_out_and_a_certain_pixel_is_in_the_last():
-    predicted, observed, error = reliability(np.array([0.05, 0.15, 1.0, 1.0]), np.array([0, 1, 1, 0]))
-    assert predicted == pytest.approx([0.05, 0.15, 1.0])
-    assert observed == pytest.approx([0, 1, 0.5])
-    assert error == pytest.approx((0.05 + 0.85 + 2 * 0.5) / 4)
+    predicted, observed, error = reliability(np.array([0.05, 0.15, 0.89, 0.92, 1.0]), np.array([0, 1, 1, 1, 0]))
+    assert predicted == pytest.approx([0.05, 0.15, 0.89, 0.96])
+    assert observed == pytest.approx([0, 1, 1, 0.5])
+    assert error == pytest.approx((0.05 + 0.85 + 0.11 + 2 * 0.46) / 5)
 
 
 def test_counting_a_batch_never_waits_for_the_device():
