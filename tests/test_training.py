@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
 from seglib import training
 from seglib.data.common import SegmentationDataset
@@ -210,6 +210,17 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run_too():
 
     with pytest.raises(NonFiniteLoss, match=r"validation loss is nan after epoch 1"):
         train(FailsInEvaluation(1, 1, 1))
+
+
+def test_without_options_it_computes_in_what_the_hardware_is_fast_in():
+    class Spy(nn.Conv2d):
+        def forward(self, image):
+            seen.add((torch.is_autocast_enabled(image.device.type), image.is_contiguous(memory_format=torch.channels_last)))
+            return super().forward(image)
+
+    seen, data = set(), TensorDataset(torch.rand(4, 3, 8, 12), torch.zeros(4, 1, 8, 12))
+    fit(Spy(3, 1, 3, padding=1), bce_loss, data, data, epochs=1, batch_size=2, learning_rate=0.01)
+    assert seen == {(training.resolve_precision("auto") == "bf16", True)}
 
 
 def test_precisions_may_follow_one_another_and_leave_the_model_as_it_was():
