@@ -215,7 +215,8 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run_too():
 def test_without_options_it_computes_in_what_the_hardware_is_fast_in():
     class Spy(nn.Conv2d):
         def forward(self, image):
-            seen.add((torch.is_autocast_enabled(image.device.type), image.is_contiguous(memory_format=torch.channels_last)))
+            nhwc = image.is_contiguous(memory_format=torch.channels_last)
+            seen.add((torch.is_autocast_enabled(image.device.type), nhwc))
             return super().forward(image)
 
     seen, data = set(), TensorDataset(torch.rand(4, 3, 8, 12), torch.zeros(4, 1, 8, 12))
