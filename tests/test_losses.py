@@ -581,6 +581,19 @@ def test_boundary_loss_prefers_the_object_to_less_and_more_of_it():
     assert all(value < other for other in others)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_boundary_loss_of_half_precision_logits_is_that_of_their_values(dtype):
+    logits = torch.linspace(-3, 3, 20).view(1, 1, 4, 5).to(dtype)
+    distances = torch.linspace(-2, 2, 20).view(1, 1, 4, 5).to(dtype)
+    assert torch.equal(boundary_loss(logits, distances), boundary_loss(logits.float(), distances.float()))
+
+
+def test_distance_boundary_loss_of_two_pixels_with_one_ignored():
+    """Of three pixels one is object, one background at distance 1 and one ignored: p of the second, halved."""
+    logits, target = torch.tensor([[[[0.3, -0.2, 9]]]]), torch.tensor([[[[1.0, 0, 255]]]])
+    assert distance_boundary_loss(logits, target).item() == pytest.approx(torch.sigmoid(logits[0, 0, 0, 1]).item() / 2)
+
+
 def test_ignored_pixels_do_not_weigh_in_the_boundary_loss():
     """φ is 0 on them, and outside the object it is the distance to the object as before."""
     target = images([[0.0, 0, 0, 0, 0, 1, 0, 0, 0]])

@@ -405,7 +405,10 @@ def test_squeeze_excitation_has_a_width_of_at_least_eight(channels, hidden):
 def test_attention_gate_of_one_channel():
     """Half of one channel is none, and a layer needs at least one unit."""
     x, g = torch.rand(2, 2, 1, 5, 7)
-    assert AttentionGate(1, NORMS["batch"])(x, g).shape == (2, 1, 5, 7)
+    gate = AttentionGate(1, NORMS["batch"])
+    assert gate(x, g).shape == (2, 1, 5, 7)
+    assert [count for name, count in gate.named_buffers() if name.endswith("batches_tracked")] == [1, 1, 1]  # ψ's, too
+    assert gate.psi[0].in_channels == 1
 
 
 @pytest.mark.parametrize("up", UPS)
