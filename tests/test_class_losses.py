@@ -55,6 +55,11 @@ def test_focal_loss_by_a_loop(gamma):
     assert focal_loss(logits, target, gamma).item() == pytest.approx(np.mean(each))
 
 
+def test_the_focal_loss_of_a_sum_has_gamma_2_if_nothing_else_is_said():
+    logits, target = batch()
+    torch.testing.assert_close(weighted_sum({"focal": 1.0})(logits, target), focal_loss(logits, target, 2.0))
+
+
 def test_focal_loss_of_one_pixel():
     logits, target = torch.zeros(1, 4, 1, 2), torch.tensor([[[2, 255]]])
     assert focal_loss(logits, target, 1.0).item() == pytest.approx(0.75 * math.log(4))

@@ -159,6 +159,17 @@ def test_half_precision_and_large_counts(some):
     assert one.confusion[0, 0] == many
 
 
+def test_cross_entropy_is_each_image_s_own_mean_however_much_is_ignored(some):
+    """Of six images one is ignored but for a pixel, and one altogether, which counts as 0."""
+    logits, target = some
+    target = target.clone()
+    target[0, :4] = target[1] = target[2].view(-1)[1:] = 255
+    each = [
+        torch.nn.functional.cross_entropy(logits[[i]], target[[i]], ignore_index=255).item() for i in (0, 2, 3, 4, 5)
+    ]
+    assert counted(logits, target).compute()["ce"] == pytest.approx(sum(each) / 6, rel=1e-5)
+
+
 def test_logits_at_ignored_pixels_may_be_anything(some):
     logits, target = some
     target = target.clone()
