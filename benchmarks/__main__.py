@@ -8,11 +8,11 @@ are an extra: pip install -e .[benchmarks]
 from __future__ import annotations
 
 import argparse
-import json
+import importlib
 import time
 
 from seglib import results
-from seglib.files import shipped, write_whole
+from seglib.files import root, write_whole
 
 from . import report
 
@@ -27,12 +27,12 @@ def main() -> None:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"expected parts of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
     try:
-        from . import growth, input_pipeline, memory, metric_speed, operators, training_step
+        modules = {part: importlib.import_module(f".{part}", __package__) for part in PARTS}
     except ModuleNotFoundError as missing:
         parser.error(f"the package {missing.name!r} is not installed: pip install -e .[benchmarks]")
-    modules = dict(zip(PARTS, (training_step, operators, metric_speed, input_pipeline, memory, growth)))
-    path = shipped("results") / NAME
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"command": "python -m benchmarks"}
+    folder = root()
+    path = folder / "results" / NAME
+    record = results.read_record(NAME) if path.is_file() else {"command": "python -m benchmarks"}
     for part in options.parts or PARTS:
         print(f"— {part}")
         start = time.perf_counter()
@@ -40,10 +40,10 @@ def main() -> None:
         record[part]["run"] = results.describe_run(time.perf_counter() - start, precision=None)
         results.write(path, record)
     if "growth" in record:
-        growth.draw(record["growth"], path.parent.parent / "benchmarks" / "growth.png")
+        modules["growth"].draw(record["growth"], folder / "benchmarks" / "growth.png")
     print(f"written to {path}")
     if set(PARTS) <= set(record):
-        readme, quality = path.parent.parent / "README.md", results.read_record("time_to_quality.json")
+        readme, quality = folder / "README.md", results.read_record("time_to_quality.json")
         text = report.rendered(readme.read_text(encoding="utf-8"), record, quality)
         write_whole(readme, lambda file: file.write(text.encode()), "tables")
         print(report.tables(record, quality))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from seglib.models.unet import UNet
+from seglib.training import resolve_precision
 
 from .timing import DEVICE
 
@@ -87,9 +88,10 @@ def train_plainly(network: nn.Module, data: Dataset, batch_size: int, tuned: boo
     network = network.to(DEVICE, memory_format=layout).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=tuned)
     loss_function = nn.BCEWithLogitsLoss()
+    bf16 = tuned and resolve_precision("auto") == "bf16"
     for image, target in DataLoader(data, batch_size, shuffle=True):
         image, target = image.to(DEVICE).to(memory_format=layout), target.to(DEVICE)
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=tuned):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=bf16):
             loss = loss_function(network(image), target)
         optimizer.zero_grad()
         loss.backward()

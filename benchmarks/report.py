@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import median
+
+from seglib.readme import replace_one
+from seglib.results import markdown_table
 
 # How many times as much as ours the best other way must take.
 OUT_OF_THE_BOX, TUNED, QUALITY, LEANEST = 1.5, 1.0, 5.0, 1 / 1.1
@@ -18,11 +20,6 @@ def ratio_cell(ratio: Mapping[str, float], goal: float) -> str:
     value = f"{ratio['median']:.2f}"
     value = f"**{value}**" if ratio["median"] >= goal else value
     return f"{value} ({ratio['low']:.2f}–{ratio['high']:.2f})"
-
-
-def markdown(heads: Sequence[str], rows: Sequence[Sequence]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def training_table(record: Mapping) -> str:
@@ -40,15 +37,15 @@ def training_table(record: Mapping) -> str:
             rows.append([widths, name, operations, *(ratio_cell(case["ratios"][name], goal) for case in cases), goal])
         shares = [f"{case['share_of_matrix_peak']:.0%}" for case in cases]
         rows.append([widths, "seglib: of the peak of matrix products", "1.00", *shares, ""])
-    return markdown(["widths", "beside", "operations", *(f"{size}×{size}" for size in sizes), "goal"], rows)
+    return markdown_table(["widths", "beside", "operations", *(f"{size}×{size}" for size in sizes), "goal"], rows)
 
 
 def other_lines(record: Mapping, quality: Mapping) -> list[list]:
-    lines = []
+    lines, size = [], "×".join(map(str, record["metric_speed"]["shape"]))
     for name, one in record["metric_speed"]["metrics"].items():
         for i, (way, ratio) in enumerate(one["ratios"].items()):
             goal = METRICS[name] if i == 0 else 1.0
-            lines.append([f"time of the {name}, 480×640", way, ratio_cell(ratio, goal), f"{goal:g}"])
+            lines.append([f"time of the {name}, {size}", way, ratio_cell(ratio, goal), f"{goal:g}"])
     for case in record["memory"]["cases"]:
         ours = median(case["megabytes"]["seglib"])
         theirs = {name: values for name, values in case["megabytes"].items() if name != "seglib"}
@@ -71,12 +68,12 @@ def data_table(record: Mapping) -> str:
         share = f"**{share}**" if one["share_waiting"] < WAITING else share
         rows.append([f"{report}, `{one['row']}`", one["generated_per_second"], one["delivered_per_second"], share])
     waiting = f"share of a step waiting (goal: below {WAITING:.0%})"
-    return markdown(["report, row", "pairs made a second", "delivered a second", waiting], rows)
+    return markdown_table(["report, row", "pairs made a second", "delivered a second", waiting], rows)
 
 
 def tables(record: Mapping, quality: Mapping) -> str:
     """All of it, as Markdown."""
-    others = markdown(["what", "beside", "theirs / ours", "goal"], other_lines(record, quality))
+    others = markdown_table(["what", "beside", "theirs / ours", "goal"], other_lines(record, quality))
     return "\n\n".join([training_table(record["training_step"]), others, data_table(record["input_pipeline"])])
 
 
@@ -86,7 +83,4 @@ def rendered(readme: str, record: Mapping, quality: Mapping) -> str:
     Raises:
         ValueError: it has no place for them.
     """
-    new, count = re.subn(SECTION, lambda _: f"\n{tables(record, quality)}\n\n", readme)
-    if count != 1:
-        raise ValueError(f"expected one place for the tables in the README, found {count}")
-    return new
+    return replace_one(SECTION, lambda _: f"\n{tables(record, quality)}\n\n", readme, "the tables in the README")

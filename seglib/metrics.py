@@ -165,8 +165,7 @@ def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True
     if not points[0].any() or not points[1].any():
         return 0.0 if points[0].any() == points[1].any() else float("inf")
     outlines = [_outline(mask) for mask in points]
-    points = outlines if boundary else points
-    one, other = points
+    one, other = outlines if boundary else points
     return max(_directed(one, other, outlines[1], percentile), _directed(other, one, outlines[0], percentile))
 
 
@@ -466,13 +465,13 @@ def _directed(start: np.ndarray, goal: np.ndarray, outline: np.ndarray, percenti
     slack = np.hypot(*(points - points[one_of[cells]]).T)
     low, high = known[cells] - slack, known[cells] + slack
 
-    first, last = int(np.floor(rank)), int(np.ceil(rank))  # −1: the last of those at zero
-    least, most = np.partition(low, max(first, 0))[max(first, 0)], np.partition(high, last)[last]
+    first, last = max(0, int(np.floor(rank))), int(np.ceil(rank))
+    least, most = np.partition(low, first)[first], np.partition(high, last)[last]
     unclear = (high >= least) & (low <= most)
     high[unclear] = tree.query(points[unclear])[0]
-    ordered = np.partition(high, (max(first, 0), last))
-    below = ordered[first] if first >= 0 else 0.0
-    return float(below + (rank - first) * (ordered[last] - below))
+    ordered = np.partition(high, (first, last))
+    below = ordered[first] if rank >= 0 else 0.0  # else the rank is between the last at zero and the first that is not
+    return float(below + rank % 1 * (ordered[last] - below))
 
 
 def _coordinates(mask: np.ndarray) -> np.ndarray:

@@ -70,9 +70,7 @@ def markdown(text: str) -> None:
 def table(rows: Sequence[Mapping]) -> None:
     """Shows a list of dicts with the same keys as a table."""
     heads = list(rows[0])
-    lines = ["| " + " | ".join(map(str, heads)) + " |", "|---" * len(heads) + "|"]
-    lines += ["| " + " | ".join(str(row[head]) for head in heads) + " |" for row in rows]
-    markdown("\n".join(lines))
+    markdown(results.markdown_table(heads, ([row[head] for head in heads] for row in rows)))
 
 
 def print_epoch(row: Mapping) -> None:

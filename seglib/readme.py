@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -53,22 +54,29 @@ def rendered(readme: str) -> str:
     """
     for report in reports():
         pattern = rf"(?s)(?<=\n### {HEADINGS[report]}\n)(.*?\n)\| row \|.*?\n(?=\n)"
-        readme = _replace(
+        readme = replace_one(
             pattern, lambda found, r=report: f"{found[1]}{results.scoreboard(r)}\n", readme, HEADINGS[report]
         )
     for name in results.read_record("notebooks.json")["notebooks"]:
         pattern = rf"(?m)^(\|.*\]\((?:notebooks/)?{re.escape(name)}\).*\| )[^|\n]+ \|$"
-        readme = _replace(pattern, lambda found, n=name: f"{found[1]}{cost(n)} |", readme, name)
+        readme = replace_one(pattern, lambda found, n=name: f"{found[1]}{cost(n)} |", readme, name)
     return readme
 
 
 def rendered_notebook(name: str, text: str) -> str:
     """A notebook file's text with the cost that is on record."""
     pattern = r"\*\*Measured\*\*: [^\"\\]*?\(`make notebooks`\)"
-    return _replace(pattern, lambda _: f"**Measured**: {cost(name)}, on two CPU cores (`make notebooks`)", text, name)
+    return replace_one(
+        pattern, lambda _: f"**Measured**: {cost(name)}, on two CPU cores (`make notebooks`)", text, name
+    )
 
 
-def _replace(pattern: str, new, text: str, what: str) -> str:
+def replace_one(pattern: str, new: Callable[[re.Match], str], text: str, what: str) -> str:
+    """Text with the one match of `pattern` replaced by what `new` makes of it.
+
+    Raises:
+        ValueError: there is none, or several; `what` names it.
+    """
     text, count = re.subn(pattern, new, text)
     if count != 1:
         raise ValueError(f"expected one place for {what}, found {count}")

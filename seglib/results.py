@@ -6,7 +6,7 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
@@ -146,6 +146,12 @@ def summary(report: str, scale: str | None = None, folder: str | Path | None = N
     return [{"row": row, "measured": measured(found, row.name)} for row in load_rows(report)]
 
 
+def markdown_table(heads: Sequence, rows: Iterable[Sequence]) -> str:
+    """A table as Markdown: a line of heads, and a line for each row, with as many cells."""
+    lines = [f"| {' | '.join(map(str, cells))} |" for cells in (heads, *rows)]
+    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
+
+
 def scoreboard(report: str, metrics: Sequence[str] | None = None) -> str:
     """A Markdown table of a report's rows, a line for each scale that was run: each reported number beside ours.
 
@@ -156,7 +162,7 @@ def scoreboard(report: str, metrics: Sequence[str] | None = None) -> str:
     if metrics is None:
         metrics = list(dict.fromkeys(name for row in rows for name in row.reported))
     heads = [f"{LABELS.get(name, name)} {kind}" for name in metrics for kind in ("reported", "ours")]
-    table = [f"| row | {' | '.join(heads)} | scale, seeds, data |", "|---" * (len(heads) + 2) + "|"]
+    lines = []
     for row in rows:
         scales = [measured([result for result in found if result["scale"] == scale], row.name) for scale in SCALES]
         for ours in [line for line in scales if line] or [None]:
@@ -164,8 +170,8 @@ def scoreboard(report: str, metrics: Sequence[str] | None = None) -> str:
             for name in metrics:
                 cells += [number(row.reported.get(name)), number(*_of(ours, name))]
             where = f"{ours['scale']}, {len(ours['seeds'])}, {ours['data']}" if ours else "not run"
-            table.append(f"| {row.title} (`{row.name}`) | {' | '.join(cells)} | {where} |")
-    return "\n".join(table)
+            lines.append([f"{row.title} (`{row.name}`)", *cells, where])
+    return markdown_table(["row", *heads, "scale, seeds, data"], lines)
 
 
 def _of(ours: dict | None, name: str) -> tuple[float | None, float | None]:
