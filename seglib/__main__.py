@@ -112,6 +112,8 @@ def _rows(options) -> int:
 
 
 def _run(options) -> int:
+    from accelerate import PartialState
+
     from . import experiment
     from .notebook import print_epoch
 
@@ -128,6 +130,7 @@ def _run(options) -> int:
     )
     print("  ".join(f"{name} {value:.4f}" for name, value in outcome.result["metrics"].items()))
     print(f"written to {outcome.path}")
+    PartialState().destroy_process_group()  # of several processes, as PyTorch asks before they end
     return 0
 
 

@@ -188,7 +188,9 @@ def evaluate(
     """
     accelerator = make_accelerator(precision)
     loader = make_loader(data, 1 if mixed_sizes(data) else batch_size, workers)
-    network, loader = accelerator.prepare(model.to(memory_format=torch.channels_last), loader)
+    loader = accelerator.prepare(loader)
+    # Without DistributedDataParallel, which measuring does not need and which a process must not hold when it ends.
+    network = accelerator.prepare_model(model.to(memory_format=torch.channels_last), evaluation_mode=True)
     try:
         return _validate(accelerator, network, loader, torch.channels_last, metrics())
     finally:
