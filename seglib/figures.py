@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ STYLES = [
     ("0.2", "--", "x"),
 ]
 FALSE_POSITIVE, FALSE_NEGATIVE = ORANGE, BLUE
+ERRORS = {"hit": "white", "false positive": FALSE_POSITIVE, "false negative": FALSE_NEGATIVE}
 CLASS_COLOURS = ("#000000", ORANGE, BLUE, "#F0E442", PURPLE)  # of class labels, from 0 on
 
 
@@ -42,7 +44,8 @@ def _styled(axis, named: Mapping[str, tuple[Sequence[float], Sequence[float]]]) 
     if len(named) > len(STYLES):
         raise ValueError(f"expected at most {len(STYLES)} curves in one panel, got {len(named)}: {', '.join(named)}")
     for (name, (x, y)), (colour, style, marker) in zip(named.items(), STYLES):
-        axis.plot(x, y, color=colour, ls=style, marker=marker, ms=4, label=name)
+        some = max(1, len(x) // 12)  # more markers would hide the line's style
+        axis.plot(x, y, color=colour, ls=style, marker=marker, ms=4, markevery=some, label=name)
 
 
 def curves(history: Sequence[Mapping], reported: Mapping[str, float] | None = None) -> Figure:
@@ -81,30 +84,13 @@ def errors(
     truths: Sequence[np.ndarray],
     predictions: Mapping[str, Sequence[np.ndarray]],
     titles: Sequence[str],
+    scale: float = 1.6,
 ) -> Figure:
-    """One column an image: input, truth, and for each named prediction its mask and its errors (figure 2)."""
-    rows = 2 + 2 * len(predictions)
-    columns = len(images)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.6 * columns + 0.8, 1.6 * rows + 0.6), layout="constrained", squeeze=False
-    )
-    for j, (image, truth, title) in enumerate(zip(images, truths, titles)):
-        panels = [(image, "input"), (truth > 0, "truth")]
-        for name, masks in predictions.items():
-            panels += [(masks[j] > 0, name), (error_map(masks[j], truth), "errors")]
-        for axis, (panel, label) in zip(axes[:, j], panels):
-            _show(axis, panel)
-            axis.set(xticks=[], yticks=[])
-            if j == 0:
-                axis.set_ylabel(label)
-        axes[0, j].set_title(title, fontsize=9)
-    legend = [
-        Patch(facecolor="white", edgecolor="grey", label="hit"),
-        Patch(color=FALSE_POSITIVE, label="false positive"),
-        Patch(color=FALSE_NEGATIVE, label="false negative"),
-    ]
-    figure.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False)
-    return figure
+    """One column an image, `scale` inches wide: input, truth, and the errors of each named prediction (figure 2)."""
+    rows = {"input": images, "truth": [truth > 0 for truth in truths]}
+    for name, masks in predictions.items():
+        rows[name] = [error_map(*pair) for pair in zip(masks, truths)]
+    return name_colours(gallery(rows, titles, scale), ERRORS)
 
 
 def _show(axis, picture: np.ndarray) -> None:
@@ -131,6 +117,8 @@ def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = ()
         axis.set(xticks=[], yticks=[])
     for line, (name, pictures) in zip(axes, rows.items()):
         line[0].set_ylabel(name)
+        for axis in line[len(pictures) :]:
+            axis.axis("off")
         for axis, picture in zip(line, pictures):
             _show(axis, picture)
     for axis, title in zip(axes[0], titles):
@@ -146,11 +134,18 @@ def coloured(labels: np.ndarray, picture: np.ndarray | None = None) -> np.ndarra
     return colours if picture is None else (colours // 2 + picture[..., None] // 2).astype(np.uint8)
 
 
-def name_classes(figure: Figure, names: Sequence[str]) -> Figure:
-    """Puts a legend of class colours below a figure; returns the figure."""
-    handles = [Patch(color=colour, label=name) for colour, name in zip(CLASS_COLOURS, names)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(names), frameon=False)
+def name_colours(figure: Figure, colours: Mapping[str, str]) -> Figure:
+    """Puts a legend of named colours below a figure, which grows by its height; returns the figure."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.35)
+    handles = [Patch(facecolor=colour, edgecolor="grey", label=name) for name, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(colours), frameon=False)
     return figure
+
+
+def name_classes(figure: Figure, names: Sequence[str]) -> Figure:
+    """`name_colours` for class labels."""
+    return name_colours(figure, dict(zip(names, CLASS_COLOURS)))
 
 
 def confusion(matrices: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
@@ -278,10 +273,8 @@ def overview(panels: Mapping[str, Sequence[tuple[str, float | None, float | None
         axis.grid(alpha=0.3)
     style = {"marker": "o", "ls": "", "ms": 7}
     handles = [
-        plt.Line2D(
-            [], [], markerfacecolor="white", markeredgecolor=ORANGE, markeredgewidth=1.6, label="reported", **style
-        ),
-        plt.Line2D([], [], color=BLUE, label="measured here (IoU; of the scribbles and of Mars the mean IoU)", **style),
+        Line2D([], [], markerfacecolor="white", markeredgecolor=ORANGE, markeredgewidth=1.6, label="reported", **style),
+        Line2D([], [], color=BLUE, label="measured here (IoU; of the scribbles and of Mars the mean IoU)", **style),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -291,26 +284,29 @@ def histogram(images: np.ndarray, truths: np.ndarray) -> Figure:
     """Intensities of foreground and background pixels of 8-bit pictures, as shares of all pixels."""
     figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
     bins = np.arange(0, 257, 4)
-    for name, value, colour in (("background", 0, BLUE), ("foreground", 1, ORANGE)):
+    for name, value, colour, style in (("background", 0, BLUE, "-"), ("foreground", 1, ORANGE, "--")):
         intensities = images[truths == value]
         weights = np.full(len(intensities), 1 / images.size)
-        axis.hist(intensities, bins, weights=weights, color=colour, alpha=0.6, label=name)
+        axis.hist(intensities, bins, weights=weights, histtype="step", color=colour, ls=style, lw=1.5, label=name)
     axis.set(xlabel="intensity (8 bit)", ylabel="share of all pixels", yscale="log")
     axis.legend(frameon=False)
     return figure
 
 
 def size_histograms(sizes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """How wide and high the images of data sets are, each named one a line: mean dashed, median solid (figure 1)."""
+    """How wide and high the images of data sets are, as shares, each named one a line: mean dashed, median solid
+    (figure 1)."""
     figure, axes = plt.subplots(
         len(sizes), 2, figsize=(9, 2.6 * len(sizes)), sharex="col", layout="constrained", squeeze=False
     )
+    # The same bins for all, so that bars can be compared from line to line.
+    bins = [np.histogram_bin_edges(np.concatenate(lengths), 30) for lengths in zip(*sizes.values())]
     for line, (name, pair) in zip(axes, sizes.items()):
-        for axis, lengths, label in zip(line, pair, ("width", "height")):
-            axis.hist(lengths, bins=30, color=SKY)
+        for axis, lengths, label, edges in zip(line, pair, ("width", "height"), bins):
+            axis.hist(lengths, edges, weights=np.full(len(lengths), 1 / len(lengths)), color=SKY)
             axis.axvline(np.mean(lengths), color=RED, ls="--", label=f"mean {np.mean(lengths):.0f}")
             axis.axvline(np.median(lengths), color=GREEN, label=f"median {np.median(lengths):.0f}")
-            axis.set(ylabel="images", title=f"{name}: {label}")
+            axis.set(ylabel="share of images", title=f"{name}: {label}")
             axis.legend(frameon=False)
     for axis in axes[-1]:
         axis.set_xlabel("pixels")
@@ -381,7 +377,7 @@ def network(model: nn.Module, image: Tensor, title: str = "") -> Figure:
         colour = BLUE if stage in list(model.encoder) else GREEN if stage is not model.head else ORANGE
         axis.add_patch(Rectangle((x, -depth - high / 2), wide, high, color=colour, alpha=0.85))
         axis.annotate(
-            f"{channels}\n{width}×{height}", (x + wide / 2, -depth - high / 2 - 0.04), ha="center", va="top", fontsize=7
+            f"{channels}\n{width}×{height}", (x + wide / 2, -depth - high / 2 - 0.04), ha="center", va="top", fontsize=9
         )
         places[stage] = (x, x + wide, -depth, high)
         x += wide + 0.55
@@ -416,6 +412,7 @@ def network(model: nn.Module, image: Tensor, title: str = "") -> Figure:
         Patch(color=BLUE, label="encoder"),
         Patch(color=GREEN, label="decoder"),
         Patch(color=ORANGE, label="logits"),
+        Line2D([], [], color=arrow["color"], ls="--", label="skip"),
     ]
-    figure.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False)
     return figure

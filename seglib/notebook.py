@@ -1,9 +1,12 @@
-"""What only a notebook needs: its set-up, a look at source code, Markdown tables; and running all notebooks."""
+"""What only a notebook needs: set-up, training in sight, source code, Markdown tables; and running all notebooks."""
 
 from __future__ import annotations
 
+import hashlib
 import html
 import inspect
+import json
+import math
 import os
 import re
 import subprocess
@@ -11,13 +14,24 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+from torch.utils.data import Dataset, Subset
 
 from . import results
-from .config import SCALES, ConfigError, reports
+from .config import SCALES, ConfigError, Row, load_row, reports
 from .files import root, write_whole
+
+if TYPE_CHECKING:  # imported where it is used: it takes seconds, and running notebooks does without
+    from .experiment import Splits
+    from .training import History
+
+GOOGLE_DRIVE = Path("/content/drive/MyDrive")  # once Colab has mounted it
+BATCHES_TIMED = 6
 
 # JupyterLab's page, which leaves a picture's alternative text out.
 PAGE = """
@@ -32,22 +46,90 @@ alt="{{ (output | get_metadata("alt", "image/png") or "no caption") | escape_htm
 
 
 def setup() -> str:
-    """Prepares a notebook and returns its scale: `quick`, unless the variable SEGLIB_SCALE says `full`.
+    """Prepares a notebook and returns its scale: SEGLIB_SCALE where it is set; else `full` on Colab's GPUs, and `quick`
+    everywhere else.
 
     Raises:
         ConfigError: SEGLIB_SCALE is neither.
     """
     from matplotlib import pyplot as plt
 
-    scale = os.environ.get("SEGLIB_SCALE", "quick")
+    colab_gpu = "google.colab" in sys.modules and torch.cuda.is_available()
+    scale = os.environ.get("SEGLIB_SCALE", "full" if colab_gpu else "quick")
     if scale not in SCALES:
         raise ConfigError(f"SEGLIB_SCALE: expected {' or '.join(SCALES)}, got {scale!r}")
     warnings.filterwarnings("ignore", category=FutureWarning)
     plt.rcParams.update({"figure.dpi": 100, "font.size": 10, "axes.titlesize": 11, "figure.facecolor": "white"})
     print(f"scale: {scale}")
-    if "google.colab" in sys.modules and scale == "quick" and torch.cuda.is_available():
-        print("There is a GPU: for the reports' own scale, run `%env SEGLIB_SCALE=full` first, then all cells.")
+    if colab_gpu and scale == "full":
+        print("This is the reports' own scale. Each training says how long it will take before it starts.")
+        print("For minutes instead: `%env SEGLIB_SCALE=quick` in a cell above this one, and run all again.")
+        if not GOOGLE_DRIVE.is_dir():
+            print("Checkpoints end with this machine, unless you mount your Google Drive before the first training.")
     return scale
+
+
+def live_row(report: str, name: str, scale: str, cuts: Mapping[str, Any]) -> Row:
+    """A row that a notebook trains: at quick scale with `cuts`, so that it takes minutes; at full scale as it is."""
+    return load_row(report, name, scale, cuts if scale == "quick" else {})
+
+
+def train(row: Row, data: Splits, seed: int = 0) -> tuple[nn.Module, History]:
+    """`experiment.train` in the reader's sight, with a line for each epoch.
+
+    At full scale it also says first how long it will take, and keeps checkpoints: run again, be it in another session,
+    a cell goes on where it was interrupted. They lie on Google Drive where Colab has mounted it, else in `runs`.
+    """
+    from . import experiment
+
+    if row.scale == "quick":
+        return experiment.train(row, seed, data, on_epoch=print_epoch)
+    settings = row.training_recipe() | {"seed": seed, "data": data.description}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    base = GOOGLE_DRIVE / "seglib" if GOOGLE_DRIVE.is_dir() else (root() or Path.cwd()) / "runs"
+    folder = base / "notebooks" / row.report / f"{row.name}.{digest}"
+    if any(folder.glob("*")):
+        print(f"{row.title}: goes on from the checkpoints in {folder}", flush=True)
+    else:
+        minutes = expected_seconds(row, data, seed) / 60
+        print(f"{row.title}: about {minutes:.0f} minutes; checkpoints in {folder}", flush=True)
+    return experiment.train(row, seed, data, folder=folder, settings=settings, on_epoch=print_epoch)
+
+
+class Excerpt(Subset):
+    """The first `count` images of a data set, as `experiment.train` takes one."""
+
+    def __init__(self, data: Dataset, count: int):
+        super().__init__(data, range(min(count, len(data))))
+        self.sizes = getattr(data, "sizes", ())[: len(self)]
+
+    @property
+    def images(self) -> Sequence:
+        """All of the data set's, for their statistics."""
+        return self.dataset.images
+
+
+def expected_seconds(row: Row, data: Splits, seed: int = 0) -> float:
+    """How long all of a row's epochs will take here, by a few epochs over a few batches.
+
+    The difference of two short trainings leaves out what comes once, such as a GPU's start; one before them is for
+    warming up. Early stopping may end the real training sooner.
+    """
+    from . import experiment
+
+    part = Excerpt(data.train, BATCHES_TIMED * row.training.batch_size)
+    held_out = Excerpt(data.validation, math.ceil(len(part) * len(data.validation) / len(data.train)))
+    few, many = 1, 4
+
+    def seconds(epochs: int) -> float:
+        short = row.model_copy(update={"training": row.training.model_copy(update={"epochs": epochs})})
+        start = time.perf_counter()
+        experiment.train(short, seed, replace(data, train=part, validation=held_out))
+        return time.perf_counter() - start
+
+    seconds(few)
+    epoch = (seconds(many) - seconds(few)) / (many - few)
+    return row.training.epochs * epoch * len(data.train) / len(part)
 
 
 def data_folder() -> str | None:
@@ -199,9 +281,11 @@ def caption(notebook, number: int) -> str:
 def describe_pictures(notebook) -> None:
     """Gives each picture its caption as alternative text, for those who cannot see it."""
     for number, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}) and (text := caption(notebook, number)):
-                output.metadata.setdefault("image/png", {})["alt"] = re.sub(r"[`*$]", "", text)
+        pictures = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+        text = re.sub(r"[`*$]", "", caption(notebook, number))
+        for i, output in enumerate(pictures if text else [], 1):
+            which = f"Picture {i} of {len(pictures)}. " if len(pictures) > 1 else ""
+            output.metadata.setdefault("image/png", {})["alt"] = which + text
 
 
 def figures_page(paths: Iterable[Path]) -> str:

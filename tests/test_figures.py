@@ -30,7 +30,8 @@ def test_errors_have_the_colours_that_the_legend_says():
     }
     assert matplotlib.colors.to_hex(legend["false positive"]) == figures.FALSE_POSITIVE.lower()
     assert matplotlib.colors.to_hex(legend["false negative"]) == figures.FALSE_NEGATIVE.lower()
-    np.testing.assert_array_equal(drawn.axes[3].images[0].get_array(), picture)
+    assert [axis.get_ylabel() for axis in drawn.axes] == ["input", "truth", "network"]
+    np.testing.assert_array_equal(drawn.axes[2].images[0].get_array(), picture)
 
 
 def test_curves_draw_training_validation_and_the_reported_line():
@@ -63,9 +64,11 @@ def test_dots_stand_from_worst_to_best():
 def test_histogram_shares_sum_to_those_of_the_classes():
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     truths = (images >= 192).astype(np.uint8)
-    background, foreground = figures.histogram(images, truths).axes[0].containers
-    assert sum(bar.get_height() for bar in background) == pytest.approx(0.75)
-    assert sum(bar.get_height() for bar in foreground) == pytest.approx(0.25)
+    steps = dict(zip(("foreground", "background"), figures.histogram(images, truths).axes[0].patches[::-1]))
+    assert [patch.get_label() for patch in steps.values()] == list(steps)
+    for name, share in {"background": 0.75, "foreground": 0.25}.items():
+        heights = steps[name].get_xy()[1:-1:2, 1]  # an outline goes along each bin's upper edge and down at the end
+        assert heights.sum() == pytest.approx(share)
 
 
 def test_the_other_pictures_show_what_they_are_given():
@@ -75,6 +78,10 @@ def test_the_other_pictures_show_what_they_are_given():
     np.testing.assert_array_equal(gallery.axes[1].images[0].get_array(), picture)
     wide = figures.gallery({"low": [picture[:2, :4]] * 3, "square": [picture[:, :4]] * 3}, scale=2)
     assert wide.get_size_inches() == pytest.approx((3 * 2 + 0.6, 2 * (0.5 + 1) + 0.2))  # rows as high as their pictures
+    named = figures.name_colours(figures.gallery({"row": [picture]}, scale=3), {"black": "#000000"})
+    assert named.get_size_inches() == pytest.approx((3 + 0.6, 3 * 4 / 5 + 0.2 + 0.35))  # the picture keeps its size
+    uneven = figures.gallery({"two": [picture] * 2, "one": [picture]})
+    assert [axis.axison for axis in uneven.axes] == [True, True, True, False]
     panels = figures.uncertainty(picture, picture > 0.5, picture, 1 - picture).axes[:4]
     np.testing.assert_array_equal(panels[3].images[0].get_array(), 1 - picture)
     sweep = figures.robustness({"σ": ([0, 1], {"net": [0.9, 0.5]})}, {"σ": (0.2, 0.4)})
@@ -91,7 +98,9 @@ def test_histograms_of_sizes_mark_mean_and_median():
     assert [line.get_xdata()[0] for line in first.lines] == [400, 200]
     assert [line.get_linestyle() for line in first.lines] == ["--", "-"]
     assert [text.get_text() for text in first.get_legend().texts] == ["mean 400", "median 200"]
-    assert sum(patch.get_height() for patch in first.patches) == 3
+    assert sum(patch.get_height() for patch in first.patches) == pytest.approx(1)
+    edges = [[patch.get_x() for patch in axis.patches] for axis in drawn.axes]
+    assert edges[0] == edges[2] != edges[1] == edges[3]
     assert drawn.axes[3].get_title() == "after: height"
 
 

@@ -1,12 +1,17 @@
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
+import torch
+from torch.utils.data import Dataset
 
-from seglib import notebook
-from seglib.config import ConfigError
+from seglib import experiment, notebook
+from seglib.config import ConfigError, load_row
 
 ROOT = Path(__file__).parent.parent
 
@@ -105,6 +110,118 @@ def test_the_scale_is_quick_unless_the_variable_says_otherwise(monkeypatch, caps
     monkeypatch.setenv("SEGLIB_SCALE", "huge")
     with pytest.raises(ConfigError, match="SEGLIB_SCALE: expected quick or full, got 'huge'"):
         notebook.setup()
+
+
+def test_colab_with_a_gpu_runs_the_full_scale_and_says_so(monkeypatch, capsys):
+    monkeypatch.delenv("SEGLIB_SCALE", raising=False)
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert notebook.setup() == "quick"
+    assert capsys.readouterr().out == "scale: quick\n"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert notebook.setup() == "full"
+    said = capsys.readouterr().out
+    assert said.startswith("scale: full\n")
+    assert "SEGLIB_SCALE=quick" in said
+    assert "mount your Google Drive" in said
+    monkeypatch.setenv("SEGLIB_SCALE", "quick")
+    assert notebook.setup() == "quick"
+    monkeypatch.delenv("SEGLIB_SCALE")
+    monkeypatch.delitem(sys.modules, "google.colab")
+    assert notebook.setup() == "quick"  # here, whatever the hardware
+
+
+def test_a_live_row_is_cut_at_quick_scale_alone():
+    cuts = {"training.epochs": 1, "model.widths": [4, 8]}
+    assert notebook.live_row("denoising", "report", "quick", cuts) == load_row("denoising", "report", "quick", cuts)
+    assert notebook.live_row("denoising", "report", "full", cuts) == load_row("denoising", "report", "full")
+
+
+def a_row(scale):
+    changes = {"data.size": 16, "data.count": 40, "model.widths": [8, 16], "training.epochs": 3}
+    return load_row("denoising", "fast", scale, changes)
+
+
+def test_a_quick_training_prints_its_epochs_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(notebook, "root", lambda: tmp_path)
+    row = a_row("quick")
+    data = experiment.make_data(row, 0)
+    model, history = notebook.train(row, data)
+    assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["epoch 1", "epoch 2", "epoch 3"]
+    expected, _ = experiment.train(row, 0, data)
+    assert len(history) == 3
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), expected.state_dict().values()))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+def test_a_full_training_says_how_long_and_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys, mounted):
+    monkeypatch.setattr(notebook, "root", lambda: tmp_path / "course")
+    monkeypatch.setattr(notebook, "GOOGLE_DRIVE", tmp_path / "drive")
+    if mounted:
+        (tmp_path / "drive").mkdir()
+    row = a_row("full")
+    data = experiment.make_data(row, 0)
+
+    def interrupt(entry):
+        print("epoch", entry["epoch"])
+        if entry["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(notebook, "print_epoch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            notebook.train(row, data)
+    first, *epochs = capsys.readouterr().out.splitlines()
+    place = tmp_path / "drive" / "seglib" if mounted else tmp_path / "course" / "runs"
+    assert re.fullmatch(rf"Fast recipe.*: about 0 minutes; checkpoints in {place}/notebooks/denoising/fast\.\w+", first)
+    assert epochs == ["epoch 1", "epoch 2"]
+    model, _ = notebook.train(row, data)
+    first, *epochs = capsys.readouterr().out.splitlines()
+    assert "goes on from the checkpoints" in first
+    assert [line.split("  ")[0] for line in epochs] == ["epoch 3"]
+    expected, _ = experiment.train(row, 0, data)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), expected.state_dict().values()))
+    notebook.train(row, data, seed=1)  # another run has a folder of its own
+    assert "about 0 minutes" in capsys.readouterr().out
+
+
+def test_the_expected_time_is_that_of_all_epochs_without_what_comes_once(monkeypatch):
+    clock, once = [0.0], [100, 9, 9]
+
+    def stand_in(row, seed, data):
+        assert (len(data.train), len(data.validation)) == (48, 12)  # six batches, and their share
+        clock[0] += once.pop(0) + row.training.epochs * (0.5 * len(data.train) + 0.25 * len(data.validation))
+
+    row = load_row("denoising", "fast", "full", {"training.epochs": 7, "training.batch_size": 8})
+    monkeypatch.setattr(experiment, "train", stand_in)
+    monkeypatch.setattr(notebook.time, "perf_counter", lambda: clock[0])
+    seconds = notebook.expected_seconds(row, experiment.Splits(Empty(800), Empty(200), "no pictures"))
+    assert seconds == pytest.approx(7 * (0.5 * 800 + 0.25 * 200))
+
+
+class Empty(Dataset):
+    """A data set that has a length and nothing else."""
+
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+
+SMALL = {
+    ("denoising", "fast"): {"data.size": 16, "data.count": 5, "model.widths": [4, 8]},
+    ("neural_segmentello", "tiny16-32_bce-dice"): {"data.scenes": 12, "data.scene_size": 64, "data.longest": 64},
+    ("scribbles", "report"): {"data.scenes": 8, "data.width": 32, "data.height": 32},
+    ("mars_terrain", "baseline"): {"data.count": 30, "data.aliens": 2, "data.width": 16, "data.height": 16},
+}
+
+
+@pytest.mark.parametrize(("report", "name"), SMALL)
+def test_every_kind_of_data_can_be_timed(report, name):
+    row = load_row(report, name, "quick", SMALL[report, name] | {"training.epochs": 1000})
+    assert notebook.expected_seconds(row, experiment.make_data(row, 0)) > 0
 
 
 def test_the_address_is_written_everywhere(tmp_path, monkeypatch):

@@ -73,7 +73,8 @@ def one_of_two(rank, folder):
         torch.save({"summed": meter.compute(), **measure(batch_size=2)}, f"{folder}/found{rank}.pt")
     finally:
         distributed.destroy_process_group()
-    os._exit(0)  # PyTorch's own threads may abort a process while Python ends it: github.com/pytorch/pytorch/pull/179291
+    # PyTorch's own threads may abort a process while Python ends it: github.com/pytorch/pytorch/pull/179291
+    os._exit(0)
 
 
 @pytest.fixture(scope="module")
