@@ -1,6 +1,8 @@
 # make notebooks   run every notebook on the embedded data, as notebook and as HTML, into _build/
 # make test        lint, unit tests, and every stored notebook output compared with a new one
 # make lab         open JupyterLab on the notebooks
+# make oldest      the tests with the oldest packages that requirements.txt allows, in an environment of their own
+# make newest      the same with the newest
 # make reproduce   run every row of every report at full scale; cut off, it goes on where it stopped
 # make address URL=https://github.com/OWNER/REPOSITORY   after the repository got an address
 
@@ -9,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: notebooks test lab reproduce address
+.PHONY: notebooks test lab oldest newest reproduce address
 
 notebooks: $(INSTALLED)
 	@$(BIN)/python -m seglib notebooks --out _build
@@ -22,6 +24,17 @@ test: $(INSTALLED)
 
 lab: $(INSTALLED)
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_denoising.ipynb
+
+# Through uv, for pip knows no oldest.
+oldest: RESOLUTION := lowest-direct
+newest: RESOLUTION := highest
+oldest newest:
+	@echo "Installing into .venv-$@ (once; several GB with PyTorch)"
+	@$(PYTHON) -m venv .venv-$@
+	@.venv-$@/bin/python -m pip install --quiet uv
+	@.venv-$@/bin/uv pip install --quiet --python .venv-$@ --resolution $(RESOLUTION) --upgrade -r requirements.txt -e .
+	.venv-$@/bin/python -m pytest
+	.venv-$@/bin/python -m pytest --nbval notebooks $(wildcard reduce_dataset.ipynb)
 
 reproduce: $(INSTALLED)
 	@$(BIN)/python -m seglib reproduce

@@ -63,9 +63,10 @@ def setup() -> str:
     print(f"scale: {scale}")
     if colab_gpu and scale == "full":
         print("This is the reports' own scale. Each training says how long it will take before it starts.")
-        print("For minutes instead: `%env SEGLIB_SCALE=quick` in a cell above this one, and run all again.")
+        print("For minutes instead: `%env SEGLIB_SCALE=quick` in a cell above this one, and then all cells again.")
         if not GOOGLE_DRIVE.is_dir():
-            print("Checkpoints end with this machine, unless you mount your Google Drive before the first training.")
+            print("Checkpoints end with this machine, unless you mount your Google Drive before you train:")
+            print("    from google.colab import drive; drive.mount('/content/drive')")
     return scale
 
 
