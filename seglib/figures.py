@@ -368,7 +368,7 @@ def network(model: nn.Module, image: Tensor, title: str = "") -> Figure:
         hook.remove()
     levels = len(model.encoder)
     depths = [*range(levels), *range(levels - 2, -1, -1), 0]
-    figure, axis = plt.subplots(figsize=(8, 0.75 * levels + 1.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, 0.75 * levels + 1.2), layout="constrained")
     places, x = {}, 0.0
     tallest = shapes[model.encoder[0]][1]
     for stage, depth in zip(stages, depths):
@@ -380,7 +380,7 @@ def network(model: nn.Module, image: Tensor, title: str = "") -> Figure:
             f"{channels}\n{width}×{height}", (x + wide / 2, -depth - high / 2 - 0.04), ha="center", va="top", fontsize=9
         )
         places[stage] = (x, x + wide, -depth, high)
-        x += wide + 0.55
+        x += wide + (0.9 if depth == 0 else 0.55)  # the widest labels stand side by side at the end
     arrow = {"arrowstyle": "->", "color": "0.35"}
     for before, after in pairwise(stages):
         axis.annotate(
@@ -406,7 +406,7 @@ def network(model: nn.Module, image: Tensor, title: str = "") -> Figure:
         bow = arrow | {"connectionstyle": "arc3,rad=-0.12", "color": RED}
         axis.annotate("", (places[model.head][1], 0.45), (0, 0.45), arrowprops=bow)
         axis.text(x / 2, 0.45 + 0.09 * x, "+ rough mask", ha="center", color=RED, fontsize=9)
-    axis.set(xlim=(-0.3, x), ylim=(-levels + 0.1, 0.7 + (0.1 * x if model.refine else 0)), title=title)
+    axis.set(xlim=(-0.4, x), ylim=(-levels + 0.1, 0.7 + (0.1 * x if model.refine else 0)), title=title)
     axis.axis("off")
     legend = [
         Patch(color=BLUE, label="encoder"),
