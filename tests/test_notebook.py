@@ -76,6 +76,18 @@ def test_a_picture_s_caption_is_its_alternative_text(tmp_path):
     assert "no caption" in page
 
 
+def test_several_pictures_of_a_cell_are_numbered():
+    pictures = [nbformat.v4.new_output("display_data", {"image/png": "bm9uZQ=="}) for _ in range(2)]
+    cells = [
+        nbformat.v4.new_code_cell("draw()", outputs=pictures),
+        nbformat.v4.new_markdown_cell("*Two nets.* And more."),
+    ]
+    node = nbformat.v4.new_notebook(cells=cells)
+    notebook.describe_pictures(node)
+    named = [output.metadata["image/png"]["alt"] for output in node.cells[0].outputs]
+    assert named == ["Picture 1 of 2. Two nets.", "Picture 2 of 2. Two nets."]
+
+
 def test_time_and_memory_of_the_course_s_own_notebooks_are_kept(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "results").mkdir()
