@@ -166,7 +166,8 @@ def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True
         return 0.0 if points[0].any() == points[1].any() else float("inf")
     outlines = [_outline(mask) for mask in points]
     one, other = outlines if boundary else points
-    return max(_directed(one, other, outlines[1], percentile), _directed(other, one, outlines[0], percentile))
+    there = _directed(one, other, outlines[1], percentile)
+    return max(there, _directed(other, one, outlines[0], percentile, enough=there))
 
 
 def reliability(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray, float]:
@@ -437,9 +438,11 @@ def _outline(mask: np.ndarray) -> np.ndarray:
     return mask ^ cv2.erode(mask.view(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0).view(bool)
 
 
-def _directed(start: np.ndarray, goal: np.ndarray, outline: np.ndarray, percentile: float) -> float:
+def _directed(
+    start: np.ndarray, goal: np.ndarray, outline: np.ndarray, percentile: float, enough: float = 0.0
+) -> float:
     """A percentile of the distances from the pixels of one mask to the nearest of another, which has this outline;
-    neither is empty.
+    neither is empty. Where it is not above `enough`, any number up to that may be returned.
 
     One or two of the sorted distances are all that is asked for, so few are computed. One point in each 8×8 pixels is
     measured, and bounds the others there: over s pixels a distance changes by at most s. Then those are measured that
@@ -468,8 +471,12 @@ def _directed(start: np.ndarray, goal: np.ndarray, outline: np.ndarray, percenti
     first, last = max(0, int(np.floor(rank))), int(np.ceil(rank))
     least, most = np.partition(low, first)[first], np.partition(high, last)[last]
     unclear = (high >= least) & (low <= most)
-    high[unclear] = tree.query(points[unclear])[0]
-    ordered = np.partition(high, (first, last))
+    for floor in (enough, 0.0):
+        measured = unclear & (high > floor)
+        high[measured] = tree.query(points[measured])[0]
+        ordered = np.partition(high, (first, last))
+        if not ordered[first] <= enough < ordered[last]:  # else the lower of the two is asked for as well
+            break
     below = ordered[first] if rank >= 0 else 0.0  # else the rank is between the last at zero and the first that is not
     return float(below + rank % 1 * (ordered[last] - below))
 

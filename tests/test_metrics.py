@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics.functional.classification as peer
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
@@ -236,6 +236,8 @@ def test_hausdorff_equals_distances_of_all_pairs(pair, percentile, boundary):
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1), percentiles, st.booleans())
+@example(221, 99, True)  # between two pixels, of which one alone is farther than all of the other mask
+@example(326, 95, True)
 def test_hausdorff_of_large_rounded_objects_equals_distances_of_all_pixels(seed, percentile, boundary):
     """Where outlines are short beside the image, most distances are only bounded."""
     rng = np.random.default_rng(seed)
