@@ -70,6 +70,36 @@ def test_biases_norms_and_single_rows_are_adams():
         assert same == (parameter.ndim == 1 or name == "head.weight"), name
 
 
+def moves_as(reference, shape, weight_decay=0.1, betas=(0.7, 0.95)):
+    """Whether Muon moves a parameter of this shape as the `reference` optimizer does, over three steps."""
+    generator = torch.Generator().manual_seed(5)
+    one = nn.Parameter(torch.randn(shape, generator=generator))
+    other = nn.Parameter(one.detach().clone())
+    optimizers = [
+        cls([p], lr=0.1, betas=betas, weight_decay=weight_decay) for cls, p in ((Muon, one), (reference, other))
+    ]
+    for _ in range(3):
+        one.grad = torch.randn(shape, generator=generator)
+        other.grad = one.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    return torch.allclose(one, other)
+
+
+def test_what_is_no_matrix_moves_as_with_adamw():
+    for shape in ((5,), (1, 9), (1, 4, 3, 3)):
+        assert moves_as(torch.optim.AdamW, shape)
+        assert not moves_as(torch.optim.Adam, shape)  # which adds the decay to the gradient
+    for shape in ((2, 9), (9, 2), (2, 1, 3, 3)):
+        assert not moves_as(torch.optim.AdamW, shape)
+
+
+def test_a_gradient_that_vanishes_gives_no_step_that_explodes():
+    for size in (0.0, 1e-30, 1e-7):
+        (found,) = orthogonalize([torch.eye(2, 3, dtype=torch.float64) * size / 2**0.5])
+        assert found.abs().max() < 1.2
+
+
 def test_the_state_of_an_interrupted_run_is_enough_to_go_on():
     torch.manual_seed(4)
     weights = [nn.Parameter(torch.randn(4, 3, 3, 3)), nn.Parameter(torch.randn(4))]
