@@ -77,7 +77,7 @@ def test_masks_hold_two_to_four_shapes(monkeypatch):
 
     for kind in ("circles", "rectangles", "polygons"):
         monkeypatch.setattr(shapes, kind, dot)
-    numbers = draw_masks(300, 8, rng()).sum((1, 2))
+    numbers = draw_masks(300, 8, rng()).sum((1, 2), dtype=int)
     assert set(numbers) == {2, 3, 4}
     assert np.bincount(numbers)[2:].min() > 70  # each about a third
     assert set(draw_masks(50, 8, rng(), shapes=(1, 1)).sum((1, 2))) == {1}

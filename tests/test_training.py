@@ -377,6 +377,15 @@ def test_a_process_killed_in_mid_epoch_goes_on_to_the_same_weights(tmp_path):
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
+def test_a_measured_model_is_left_in_nhwc_order_and_evaluation_mode():
+    model = tiny_unet().train()
+    evaluate(model, pairs())
+    kernels = [parameter for parameter in model.parameters() if parameter.ndim == 4 and parameter.shape[1] > 1]
+    assert kernels
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    assert not any(module.training for module in model.modules())
+
+
 EVALUATE = """
 import gc, json, os, sys, torch
 from pathlib import Path
