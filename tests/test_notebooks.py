@@ -92,13 +92,13 @@ def test_each_picture_has_a_checked_number_beside_it(path):
 def test_each_picture_has_its_caption_as_alternative_text(path):
     notebook = read(path)
     for number, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                words = caption(notebook, number)
-                assert len(words) > 20, f"no caption in italics after {cell.source!r}"
-                alternative = output.metadata.get("image/png", {}).get("alt", "")
-                expected = re.sub(r"[`*$]", "", words)
-                assert re.sub(r"^Picture \d of \d\. ", "", alternative) == expected, "run it again, with --in-place"
+        pictures = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+        for i, output in enumerate(pictures, 1):
+            words = caption(notebook, number)
+            assert len(words) > 20, f"no caption in italics after {cell.source!r}"
+            expected = (f"Picture {i} of {len(pictures)}. " if len(pictures) > 1 else "") + re.sub(r"[`*$]", "", words)
+            alternative = output.metadata.get("image/png", {}).get("alt")
+            assert alternative == expected, "run the notebook again, with --in-place"
 
 
 @pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.parent.name == "notebooks"], ids=lambda path: path.stem)

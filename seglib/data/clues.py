@@ -67,7 +67,7 @@ def geodesic_distance(image: np.ndarray, seeds: np.ndarray, sensitivity: float =
 @lru_cache(maxsize=8)
 def _neighbours(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All pairs of neighbouring pixels, each once, as two lists of indices, and their squared distance."""
-    index = np.arange(height * width, dtype=np.int32).reshape(height, width)  # SciPy before 1.15 takes no other
+    index = np.arange(height * width, dtype=np.int32).reshape(height, width)  # SciPy 1.14 takes no other
     pairs = [
         (index[:, :-1], index[:, 1:], 1.0),
         (index[:-1], index[1:], 1.0),

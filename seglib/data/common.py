@@ -64,7 +64,7 @@ class EpochDataset(Dataset):
         # One stream for the whole pipeline: set_random_seed would start each of its transforms with the same
         # numbers, and how far a picture turns would tell how bright it becomes.
         self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        mask = mask.astype(np.uint8) if mask.dtype == bool else mask  # OpenCV before 5 turns no Booleans
+        mask = mask.astype(np.uint8) if mask.dtype == bool else mask  # OpenCV 4.11 turns no Booleans
         augmented = self.augment(image=image, mask=mask)
         return augmented["image"], augmented["mask"]
 
