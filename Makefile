@@ -44,8 +44,8 @@ address: $(INSTALLED)
 
 # The environment, made once and made anew when what it must hold has changed.
 $(INSTALLED): requirements.txt constraints.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "This needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is not there. Name yours: make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("This needs Python 3.11, 3.12 or 3.13; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % v)'
+	@command -v $(PYTHON) >/dev/null || { echo "This needs Python 3.11 (from 3.11.4 on), 3.12 or 3.13, and '$(PYTHON)' is not there. Name yours: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:3]; (3, 11, 4) <= v < (3, 14) or sys.exit("This needs Python 3.11 (from 3.11.4 on), 3.12 or 3.13; $(PYTHON) is %d.%d.%d. Name another: make PYTHON=python3.12" % v)'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) (once; several GB with PyTorch)"
 	@$(PYTHON) -m venv $(VENV)

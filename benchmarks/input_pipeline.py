@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import torch
 
 from seglib import experiment
@@ -21,7 +22,7 @@ ROWS = {
     "scribbles": "report",
     "mars_terrain": "augmentation",
 }
-STEPS = 12
+STEPS, WARM, ROUNDS = 10, 2, 5  # the first two steps pay for what later ones find done
 
 
 def measure_row(report: str, name: str) -> dict:
@@ -38,9 +39,9 @@ def measure_row(report: str, name: str) -> dict:
         {k: v for k, v in row.loss.model_dump().items() if k not in experiment.LOSS_OPTIONS and v},
     )
     bf16 = resolve_precision(options.precision) == "bf16"
-    waited, worked, pictures = [], [], 0
+    waited, worked, pictures = [], [], []
     batches = iter(loader)
-    for _ in range(STEPS):
+    for _ in range(WARM + ROUNDS * STEPS):
         start = time.perf_counter()
         try:
             image, target = next(batches)
@@ -57,15 +58,15 @@ def measure_row(report: str, name: str) -> dict:
         wait()
         waited.append(ready - start)
         worked.append(time.perf_counter() - ready)
-        pictures += len(image)
-    # The first two steps pay for what later ones find done.
-    waited, worked = sum(waited[2:]), sum(worked[2:])
+        pictures.append(len(image))
+    waited, worked = (np.array(seconds[WARM:]).reshape(ROUNDS, STEPS).sum(axis=1) for seconds in (waited, worked))
+    low, middle, high = np.percentile(waited / (waited + worked), (25, 50, 75)).round(4).tolist()
     return {
         "row": name,
         "pairs": len(data),
         "generated_per_second": round(len(data) / generated, 1),
-        "delivered_per_second": round(pictures * (STEPS - 2) / STEPS / waited, 1),
-        "share_waiting": round(waited / (waited + worked), 4),
+        "delivered_per_second": round(sum(pictures[WARM:]) / float(waited.sum()), 1),
+        "share_waiting": {"median": middle, "low": low, "high": high},
     }
 
 
@@ -73,4 +74,4 @@ def measure() -> dict:
     found = {report: measure_row(report, name) for report, name in ROWS.items()}
     for report, one in found.items():
         print(f"{report}: {one}")
-    return {"steps": STEPS, "reports": found}
+    return {"steps": STEPS, "rounds": ROUNDS, "reports": found}

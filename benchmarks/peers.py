@@ -15,9 +15,10 @@ from seglib.training import resolve_precision
 
 from .timing import DEVICE
 
-# Encoders of segmentation_models_pytorch from small to large, each with the decoder's channels that its documentation
-# has as the default, and with a quarter of them.
+# Encoders of segmentation_models_pytorch from small to large, each with all of its levels or fewer, and with the
+# decoder's channels that its documentation has as the default or a quarter of them.
 ENCODERS = ("timm-mobilenetv3_small_minimal_100", "mobilenet_v2", "efficientnet-b0", "resnet18", "resnet34")
+DEPTHS = (5, 4, 3)
 DECODERS = ((256, 128, 64, 32, 16), (64, 32, 16, 16, 16))
 
 
@@ -58,8 +59,9 @@ def parameters(network: nn.Module) -> int:
 def nearest_smp(count: int) -> nn.Module:
     """segmentation_models_pytorch's U-Net whose number of parameters is nearest to `count`, from fresh weights."""
     networks = (
-        smp.Unet(encoder, encoder_weights=None, decoder_channels=decoder, in_channels=3, classes=1)
+        smp.Unet(encoder, depth, encoder_weights=None, decoder_channels=decoder[:depth], in_channels=3, classes=1)
         for encoder in ENCODERS
+        for depth in DEPTHS
         for decoder in DECODERS
     )
     return min(networks, key=lambda network: abs(parameters(network) - count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from statistics import median
 
@@ -31,21 +32,23 @@ def training_table(record: Mapping) -> str:
         cases = [case for size in sizes for case in record["cases"] if (case["widths"], case["size"]) == (widths, size)]
         work = cases[0]["gigaflops"]
         for name in cases[0]["ratios"]:
-            tuned = name.endswith(", tuned")
-            goal = TUNED if tuned else OUT_OF_THE_BOX
-            operations = f"{work[name.removesuffix(', tuned')] / work['seglib']:.2f}"
-            rows.append([widths, name, operations, *(ratio_cell(case["ratios"][name], goal) for case in cases), goal])
+            peer = name.removesuffix(", tuned")
+            goal = math.inf if peer not in work else OUT_OF_THE_BOX if peer == name else TUNED
+            operations = f"{work.get(peer, work['seglib']) / work['seglib']:.2f}"
+            cells = [ratio_cell(case["ratios"][name], goal) for case in cases]
+            rows.append([widths, name, operations, *cells, goal if peer in work else ""])
         shares = [f"{case['share_of_matrix_peak']:.0%}" for case in cases]
         rows.append([widths, "seglib: of the peak of matrix products", "1.00", *shares, ""])
     return markdown_table(["widths", "beside", "operations", *(f"{size}×{size}" for size in sizes), "goal"], rows)
 
 
 def other_lines(record: Mapping, quality: Mapping) -> list[list]:
-    lines, size = [], "×".join(map(str, record["metric_speed"]["shape"]))
-    for name, one in record["metric_speed"]["metrics"].items():
-        for i, (way, ratio) in enumerate(one["ratios"].items()):
-            goal = METRICS[name] if i == 0 else 1.0
-            lines.append([f"time of the {name}, {size}", way, ratio_cell(ratio, goal), f"{goal:g}"])
+    lines = []
+    for case in record["metric_speed"]["cases"]:
+        what = f"time of the {case['metric']}, {'×'.join(map(str, case['shape']))}"
+        for i, (way, ratio) in enumerate(case["ratios"].items()):
+            goal = METRICS[case["metric"]] if i == 0 else 1.0
+            lines.append([what, way, ratio_cell(ratio, goal), f"{goal:g}"])
     for case in record["memory"]["cases"]:
         ours = median(case["megabytes"]["seglib"])
         theirs = {name: values for name, values in case["megabytes"].items() if name != "seglib"}
@@ -64,8 +67,10 @@ def other_lines(record: Mapping, quality: Mapping) -> list[list]:
 def data_table(record: Mapping) -> str:
     rows = []
     for report, one in record["reports"].items():
-        share = f"{one['share_waiting']:.1%}"
-        share = f"**{share}**" if one["share_waiting"] < WAITING else share
+        waiting = one["share_waiting"]
+        share = f"{waiting['median']:.1%}"
+        share = f"**{share}**" if waiting["median"] < WAITING else share
+        share += f" ({waiting['low']:.1%}–{waiting['high']:.1%})"
         rows.append([f"{report}, `{one['row']}`", one["generated_per_second"], one["delivered_per_second"], share])
     waiting = f"share of a step waiting (goal: below {WAITING:.0%})"
     return markdown_table(["report, row", "pairs made a second", "delivered a second", waiting], rows)

@@ -209,9 +209,14 @@ def _reproduce(options) -> int:
     for report in options.reports or reports():
         for row in load_rows(report, scale):
             data = experiment.data_source(row, os.environ.get("SEGLIB_DATA"))
-            if results.result_path(report, row.name, scale, seed, {}, data=data).is_file():
-                print(f"{report} {row.name}: done already")
-                continue
+            path = results.result_path(report, row.name, scale, seed, {}, data=data)
+            if path.is_file():
+                try:
+                    json.loads(path.read_text(encoding="utf-8"))
+                    print(f"{report} {row.name}: done already")
+                    continue
+                except ValueError:
+                    print(f"{path} was cut short, so again:")
             print(f"{report} {row.name}: {scale} scale, seed {seed}", flush=True)
             experiment.run(report, row.name, scale=scale, seed=seed, on_epoch=print_epoch)
     return 0

@@ -394,7 +394,8 @@ class MarsBaseline(Strict):
     method: Literal["bedrock"]
 
 
-NAMING = dict.fromkeys(("report", "name", "title", "reported", "best"), True)  # what a row is called, not what it is
+# What a row is called, not what it is.
+NAMING = dict.fromkeys(("report", "name", "title", "reported", "reported_spread", "best"), True)
 
 
 class Row(Strict):
@@ -408,6 +409,7 @@ class Row(Strict):
     scale: Scale
     title: str
     reported: dict[str, float] = {}
+    reported_spread: dict[str, float] = {}
     best: bool = False
     data: Strict
     start: str | None = None

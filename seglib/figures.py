@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from skimage.exposure import rescale_intensity
 from torch import Tensor, nn
 
 from .models.blocks import AttentionSkip
@@ -32,6 +33,9 @@ STYLES = [
 ]
 FALSE_POSITIVE, FALSE_NEGATIVE = ORANGE, BLUE
 ERRORS = {"hit": "white", "false positive": FALSE_POSITIVE, "false negative": FALSE_NEGATIVE}
+STROKES = {"stroke on the object": "white", "stroke on the background": PURPLE}
+REPORTED = {"color": "black", "ls": ":"}  # of a line at a number that a report gives
+WIDEST = 10.0  # inches of a gallery: a notebook's column shows no more, and shrinks the letters of what is wider
 CLASS_COLOURS = ("#000000", ORANGE, BLUE, "#F0E442", PURPLE)  # of class labels, from 0 on
 
 
@@ -56,7 +60,7 @@ def curves(history: Sequence[Mapping], reported: Mapping[str, float] | None = No
         axis.plot(epochs, [row[name] for row in history], color=ORANGE, ls="--", marker="s", ms=3, label="training")
         axis.plot(epochs, [row[f"val_{name}"] for row in history], color=BLUE, marker="o", ms=3, label="validation")
         if reported and name in reported:
-            axis.axhline(reported[name], color="black", ls=":", label=f"reported: {reported[name]}")
+            axis.axhline(reported[name], label=f"reported: {reported[name]}", **REPORTED)
         axis.set(xlabel="epoch", ylabel=label, title=label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
@@ -93,17 +97,29 @@ def errors(
     return name_colours(gallery(rows, titles, scale), ERRORS)
 
 
-def _show(axis, picture: np.ndarray) -> None:
-    """Grey values as they are: black is 0 and white is 255 or 1, whatever the picture's own range."""
-    axis.imshow(picture, cmap="gray", interpolation="nearest", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
+def _show(axis, picture: np.ndarray, pixels: float) -> None:
+    """Grey values as they are: black is 0 and white is 255 or 1, whatever the picture's own range.
+
+    What has more columns than there are `pixels` is averaged, so that thin parts do not vanish."""
+    interpolation = "nearest" if picture.shape[1] <= pixels else "antialiased"
+    axis.imshow(picture, cmap="gray", interpolation=interpolation, vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
+
+
+def stretched(picture: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """A grey picture with the contrast at which its textures can be seen: from its 1st percentile, black, to its
+    99th, white, or from those of the picture `like`; uint8."""
+    low, high = np.percentile(picture if like is None else like, (1, 99))
+    return rescale_intensity(picture, (low, high), (0, 255)).astype(np.uint8)
 
 
 def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = (), scale: float = 1.5) -> Figure:
     """Rows of small pictures, each row named on the left; `titles` stand above the columns.
 
-    A picture is 8-bit, or a mask or float with 1 as white. Columns are `scale` inches wide, rows as high as needed.
+    A picture is 8-bit, or a mask or float with 1 as white. Columns are `scale` inches wide, or less where all would
+    be wider than `WIDEST`, rows as high as needed.
     """
     columns = max(map(len, rows.values()))
+    scale = min(scale, WIDEST / columns)
     heights = [max(picture.shape[0] / picture.shape[1] for picture in pictures) for pictures in rows.values()]
     figure, axes = plt.subplots(
         len(rows),
@@ -120,7 +136,7 @@ def gallery(rows: Mapping[str, Sequence[np.ndarray]], titles: Sequence[str] = ()
         for axis in line[len(pictures) :]:
             axis.axis("off")
         for axis, picture in zip(line, pictures):
-            _show(axis, picture)
+            _show(axis, picture, scale * figure.dpi)
     for axis, title in zip(axes[0], titles):
         axis.set_title(title, fontsize=9)
     return figure
@@ -134,7 +150,7 @@ def coloured(labels: np.ndarray, picture: np.ndarray | None = None) -> np.ndarra
     return colours if picture is None else (colours // 2 + picture[..., None] // 2).astype(np.uint8)
 
 
-def name_colours(figure: Figure, colours: Mapping[str, str]) -> Figure:
+def name_colours(figure: Figure, colours: Mapping[str, str | tuple]) -> Figure:
     """Puts a legend of named colours below a figure, which grows by its height; returns the figure."""
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.35)
@@ -143,9 +159,12 @@ def name_colours(figure: Figure, colours: Mapping[str, str]) -> Figure:
     return figure
 
 
-def name_classes(figure: Figure, names: Sequence[str]) -> Figure:
-    """`name_colours` for class labels."""
-    return name_colours(figure, dict(zip(names, CLASS_COLOURS)))
+def name_classes(figure: Figure, names: Sequence[str], mixed: bool = False) -> Figure:
+    """`name_colours` for class labels, as they look when `mixed` with a picture if that is how they are drawn."""
+    colours = CLASS_COLOURS
+    if mixed:
+        colours = [tuple((part + 0.5) / 2 for part in to_rgb(colour)) for colour in colours]
+    return name_colours(figure, dict(zip(names, colours)))
 
 
 def confusion(matrices: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
@@ -237,7 +256,8 @@ def dots(
     )
     axis.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
     for (name, value), (colour, style, _) in zip((lines or {}).items(), STYLES[1:]):
-        axis.axvline(value, color=colour, ls=style, label=name)
+        style = REPORTED if name.startswith("reported") else {"color": colour, "ls": style}
+        axis.axvline(value, label=name, **style)
     axis.grid(alpha=0.3, axis="x")
     if lines:
         figure.legend(frameon=False, loc="outside lower center", ncols=len(lines))
@@ -245,7 +265,10 @@ def dots(
 
 
 def overview(panels: Mapping[str, Sequence[tuple[str, float | None, float | None]]]) -> Figure:
-    """A panel for each report: of every row (its name) the reported number, hollow, and the measured one, filled."""
+    """A panel for each report: of every row (its name) the reported number, hollow, and the measured one, filled.
+
+    All have one scale, up to 1, so that distances can be compared."""
+    least = min(value for rows in panels.values() for _, *both in rows for value in both if value is not None)
     heights = [len(rows) for rows in panels.values()]
     figure = plt.figure(figsize=(12, 0.2 * max(sum(heights) - max(heights), max(heights)) + 2), layout="constrained")
     # The longest panel has a column of its own.
@@ -267,6 +290,7 @@ def overview(panels: Mapping[str, Sequence[tuple[str, float | None, float | None
             yticks=range(len(rows)),
             yticklabels=[name for name, _, _ in rows],
             title=title,
+            xlim=(0.9 * least, 1),
             ylim=(len(rows) - 0.5, -0.5),
         )
         axis.tick_params(labelsize=8)
@@ -297,10 +321,10 @@ def size_histograms(sizes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figur
     """How wide and high the images of data sets are, as shares, each named one a line: mean dashed, median solid
     (figure 1)."""
     figure, axes = plt.subplots(
-        len(sizes), 2, figsize=(9, 2.6 * len(sizes)), sharex="col", layout="constrained", squeeze=False
+        len(sizes), 2, figsize=(9, 2.6 * len(sizes)), sharex="col", sharey="col", layout="constrained", squeeze=False
     )
-    # The same bins for all, so that bars can be compared from line to line.
-    bins = [np.histogram_bin_edges(np.concatenate(lengths), 30) for lengths in zip(*sizes.values())]
+    # The same bins and heights for all, so that bars can be compared from line to line.
+    bins = [np.histogram_bin_edges(np.concatenate(lengths), 12) for lengths in zip(*sizes.values())]
     for line, (name, pair) in zip(axes, sizes.items()):
         for axis, lengths, label, edges in zip(line, pair, ("width", "height"), bins):
             axis.hist(lengths, edges, weights=np.full(len(lengths), 1 / len(lengths)), color=SKY)
@@ -314,7 +338,7 @@ def size_histograms(sizes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figur
 
 
 def strokes(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
-    """A photograph with strokes drawn on it: the object's white, the background's red, rimmed.
+    """A photograph with strokes drawn on it: the object's white, the background's purple, rimmed (`STROKES`).
 
     Args:
         image: uint8 RGB (H, W, 3).
@@ -328,7 +352,7 @@ def strokes(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
     for sign in (-1, 1):
         rim = cv2.dilate((hint == sign).astype(np.uint8), np.ones((2 * width + 1,) * 2, np.uint8)) > 0
         picture[rim] = 255 if sign < 0 else 0
-    picture[hint < 0], picture[hint > 0] = _bytes(RED), 255
+    picture[hint < 0], picture[hint > 0] = _bytes(PURPLE), 255
     return picture
 
 
@@ -357,7 +381,7 @@ def network(model: nn.Module, image: Tensor, title: str = "") -> Figure:
         model: a `seglib.models.unet.UNet`.
         image: an input for it (1, C, H, W); it is run once, and the shapes of what its stages return are drawn.
     """
-    shapes: dict[nn.Module, tuple] = {}
+    shapes: dict[nn.Module | str, tuple] = {}
     stages = [*model.encoder, *model.decoder, model.head]
     hooks = [
         stage.register_forward_hook(lambda m, _, out: shapes.update({m: tuple(out.shape[1:])})) for stage in stages
@@ -367,14 +391,16 @@ def network(model: nn.Module, image: Tensor, title: str = "") -> Figure:
     for hook in hooks:
         hook.remove()
     levels = len(model.encoder)
-    depths = [*range(levels), *range(levels - 2, -1, -1), 0]
+    shapes["input"] = tuple(image.shape[1:])
+    stages = ["input", *stages]
+    depths = [0, *range(levels), *range(levels - 2, -1, -1), 0]
+    colours = ["0.6"] + [BLUE] * levels + [GREEN] * (levels - 1) + [ORANGE]
     figure, axis = plt.subplots(figsize=(9, 0.75 * levels + 1.2), layout="constrained")
     places, x = {}, 0.0
     tallest = shapes[model.encoder[0]][1]
-    for stage, depth in zip(stages, depths):
+    for stage, depth, colour in zip(stages, depths, colours):
         channels, height, width = shapes[stage]
         wide, high = 0.12 + 0.055 * channels**0.5, 0.8 * (height / tallest) ** 0.5
-        colour = BLUE if stage in list(model.encoder) else GREEN if stage is not model.head else ORANGE
         axis.add_patch(Rectangle((x, -depth - high / 2), wide, high, color=colour, alpha=0.85))
         axis.annotate(
             f"{channels}\n{width}×{height}", (x + wide / 2, -depth - high / 2 - 0.04), ha="center", va="top", fontsize=9
@@ -405,13 +431,15 @@ def network(model: nn.Module, image: Tensor, title: str = "") -> Figure:
     if model.refine:
         bow = arrow | {"connectionstyle": "arc3,rad=-0.12", "color": RED}
         axis.annotate("", (places[model.head][1], 0.45), (0, 0.45), arrowprops=bow)
-        axis.text(x / 2, 0.45 + 0.09 * x, "+ rough mask", ha="center", color=RED, fontsize=9)
+        axis.text(x / 2, 0.45 + 0.078 * x, "+ rough mask", ha="center", color=RED, fontsize=9)
     axis.set(xlim=(-0.4, x), ylim=(-levels + 0.1, 0.7 + (0.1 * x if model.refine else 0)), title=title)
     axis.axis("off")
     legend = [
+        Patch(color="0.6", label="input"),
         Patch(color=BLUE, label="encoder"),
         Patch(color=GREEN, label="decoder"),
         Patch(color=ORANGE, label="logits"),
+        Line2D([], [], color=arrow["color"], label="next stage"),
         Line2D([], [], color=arrow["color"], ls="--", label="skip"),
     ]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False)

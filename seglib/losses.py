@@ -199,7 +199,7 @@ def signed_distance(target: Tensor) -> Tensor:
     pixels, inside −(the distance to the background − 1); 0 everywhere where a target has no object or no background,
     and at ignored pixels (255), which are neither."""
     maps = []
-    for mask in target.detach().cpu().numpy().reshape(-1, *target.shape[-2:]):
+    for mask in target.detach().cpu().float().numpy().reshape(-1, *target.shape[-2:]):  # NumPy has no bfloat16
         phi = np.zeros(mask.shape)
         if (mask == 1).any() and (mask == 0).any():
             outward = ndimage.distance_transform_edt(mask != 1)
@@ -246,7 +246,7 @@ def weighted_sum(
     Args:
         weights: of losses in `LOSSES`.
         boundary_growth: how much of the whole weight goes from the other losses to "boundary" with each epoch, as
-            Kervadec et al. do with 0.01: in epoch e (from 1) it counts α = min(1, growth · e), the others 1 − α.
+            Kervadec et al. do with 0.01: in epoch e (from 1) its weight is min(1, growth · e), the others' the rest.
         positive_weight: of `bce_loss`.
         focal_gamma: of `focal_loss`.
         class_weights: of `cross_entropy_loss`.

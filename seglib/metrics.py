@@ -487,14 +487,19 @@ def _coordinates(mask: np.ndarray) -> np.ndarray:
 
 
 def _as_arrays(prediction, target) -> tuple[np.ndarray, np.ndarray]:
-    prediction, target = (
-        a.detach().cpu().numpy() if isinstance(a, Tensor) else np.asarray(a) for a in (prediction, target)
-    )
+    prediction, target = _as_array(prediction), _as_array(target)
     if prediction.shape != target.shape or prediction.ndim != 2 or prediction.size == 0:
         raise ValueError(
             f"expected prediction and target of one shape (H, W), got {prediction.shape} and {target.shape}"
         )
     return prediction, target
+
+
+def _as_array(a) -> np.ndarray:
+    if not isinstance(a, Tensor):
+        return np.asarray(a)
+    a = a.detach().cpu()
+    return (a.float() if a.dtype == torch.bfloat16 else a).numpy()  # NumPy has no bfloat16
 
 
 def _as_masks(prediction, target) -> tuple[np.ndarray, np.ndarray]:

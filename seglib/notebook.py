@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +57,6 @@ def setup() -> str:
     scale = os.environ.get("SEGLIB_SCALE", "full" if colab_gpu else "quick")
     if scale not in SCALES:
         raise ConfigError(f"SEGLIB_SCALE: expected {' or '.join(SCALES)}, got {scale!r}")
-    warnings.filterwarnings("ignore", category=FutureWarning)
     plt.rcParams.update({"figure.dpi": 100, "font.size": 10, "axes.titlesize": 11, "figure.facecolor": "white"})
     print(f"scale: {scale}")
     if colab_gpu and scale == "full":
@@ -301,7 +299,8 @@ def figures_page(paths: Iterable[Path]) -> str:
         for number, cell in enumerate(notebook.cells):
             for output in cell.get("outputs", []):
                 if picture := output.get("data", {}).get("image/png"):
-                    image = f'<div><img src="data:image/png;base64,{picture.strip()}" alt=""></div>'
+                    words = html.escape(output.metadata.get("image/png", {}).get("alt", "no caption"))
+                    image = f'<div><img src="data:image/png;base64,{picture.strip()}" alt="{words}"></div>'
                     text = html.escape(caption(notebook, number) or "no caption")
                     parts.append(f"<figure>{image}{image}<figcaption>{text}</figcaption></figure>")
     style = (

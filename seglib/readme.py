@@ -15,13 +15,6 @@ from . import results
 from .config import load_rows, reports
 from .files import write_whole
 
-HEADINGS = {
-    "denoising": "Denoising",
-    "face_masks": "Face masks",
-    "neural_segmentello": "NeuralSegmentello",
-    "scribbles": "Scribbles",
-    "mars_terrain": "Mars terrain",
-}
 PICTURE = Path("results/overview.png")
 
 
@@ -37,7 +30,7 @@ def headline(report: str) -> list[tuple[str, float | None, float | None]]:
     """Of a report's rows that have a reported number or are the best of ours: name, reported and measured IoU, or
     mean IoU where that is what the report gives."""
     rows, found = load_rows(report), results.read(report)
-    metric = next(name for row in rows for name in ("iou", "mean_iou") if name in row.reported)
+    metric = next(name for row in rows for name in ("mean_iou", "iou") if name in row.reported)
     lines = []
     for row in rows:
         ours = results.measured(found, row.name)
@@ -46,16 +39,29 @@ def headline(report: str) -> list[tuple[str, float | None, float | None]]:
     return lines
 
 
+def headings(readme: str) -> dict[str, str]:
+    """Of each report the heading of its scoreboard, which is its name as people write it: `face_masks`, Face masks.
+
+    Raises:
+        ValueError: a report has none.
+    """
+    there = {heading.lower().replace(" ", ""): heading for heading in re.findall(r"(?m)^### (.+)$", readme)}
+    if missing := [report for report in reports() if report.replace("_", "") not in there]:
+        raise ValueError(f"expected a heading '### …' for {', '.join(missing)}; there are {', '.join(there.values())}")
+    return {report: there[report.replace("_", "")] for report in reports()}
+
+
 def rendered(readme: str) -> str:
     """The README's text with the scoreboards and costs that are on record.
 
     Raises:
-        ValueError: a heading or a notebook's line is not there.
+        ValueError: a heading, the table below it or a notebook's line is not there.
     """
-    for report in reports():
-        pattern = rf"(?s)(?<=\n### {HEADINGS[report]}\n)(.*?\n)\| row \|.*?\n(?=\n)"
+    for report, heading in headings(readme).items():
+        # Up to the next heading: another report's table is not this one's.
+        pattern = rf"(?s)(?<=\n### {re.escape(heading)}\n)((?:(?!\n##).)*?\n)\| row \|.*?\n(?=\n)"
         readme = replace_one(
-            pattern, lambda found, r=report: f"{found[1]}{results.scoreboard(r)}\n", readme, HEADINGS[report]
+            pattern, lambda found, r=report: f"{found[1]}{results.scoreboard(r)}\n", readme, f"the table of {heading}"
         )
     for name in results.read_record("notebooks.json")["notebooks"]:
         pattern = rf"(?m)^(\|.*\]\((?:notebooks/)?{re.escape(name)}\).*\| )[^|\n]+ \|$"
@@ -83,12 +89,12 @@ def replace_one(pattern: str, new: Callable[[re.Match], str], text: str, what: s
     return text
 
 
-def picture(numbers: dict) -> bytes:
-    """The picture at the top of the README, as PNG: of each report its `headline`. Its metadata hold the numbers as
-    well, see `numbers_in`."""
+def picture(numbers: dict, names: dict[str, str]) -> bytes:
+    """The picture at the top of the README, as PNG: of each report its `headline`, below its name. Its metadata hold
+    the numbers as well, see `numbers_in`."""
     from .figures import overview
 
-    figure = overview({HEADINGS[report]: lines for report, lines in numbers.items()})
+    figure = overview({names[report]: lines for report, lines in numbers.items()})
     file = BytesIO()
     figure.savefig(file, format="png", dpi=130, metadata={"Description": json.dumps(numbers), "Software": None})
     return file.getvalue()
@@ -104,14 +110,15 @@ def numbers_in(path: Path) -> dict:
 
 def update(folder: Path) -> list[Path]:
     """Writes all of it into the course's folder; returns the files that changed."""
-    new = {folder / "README.md": rendered((folder / "README.md").read_text(encoding="utf-8"))}
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    new = {folder / "README.md": rendered(readme)}
     for name in results.read_record("notebooks.json")["notebooks"]:
         (path,) = [path for path in (folder / name, folder / "notebooks" / name) if path.is_file()]
         new[path] = rendered_notebook(name, path.read_text(encoding="utf-8"))
     content = {path: text.encode() for path, text in new.items() if text != path.read_text(encoding="utf-8")}
     numbers = {report: [list(line) for line in headline(report)] for report in reports()}
     if not (folder / PICTURE).is_file() or numbers_in(folder / PICTURE) != numbers:
-        content[folder / PICTURE] = picture(numbers)
+        content[folder / PICTURE] = picture(numbers, headings(readme))
     for path, data in content.items():
         write_whole(path, lambda file, d=data: file.write(d), "what results say")
     return list(content)

@@ -35,7 +35,13 @@ LABELS = {
     "hausdorff": "Hausdorff",
     "hausdorff_95": "HD95",
     "hausdorff_all": "Hausdorff, all pixels",
+    "parameters": "parameters",
+    "checkpoint_mib": "checkpoint, MiB",
 }
+
+
+# Of a network, by its number of parameters: a checkpoint keeps each as four bytes, and Adam's two averages of it.
+SIZES = {"parameters": 1, "checkpoint_mib": 12 / 2**20}
 
 
 def result_path(
@@ -168,20 +174,24 @@ def scoreboard(report: str, metrics: Sequence[str] | None = None) -> str:
         for ours in [line for line in scales if line] or [None]:
             cells = []
             for name in metrics:
-                cells += [number(row.reported.get(name)), number(*_of(ours, name))]
+                cells += [number(row.reported.get(name), row.reported_spread.get(name)), number(*_of(ours, name))]
             where = f"{ours['scale']}, {len(ours['seeds'])}, {ours['data']}" if ours else "not run"
             lines.append([f"{row.title} (`{row.name}`)", *cells, where])
     return markdown_table(["row", *heads, "scale, seeds, data"], lines)
 
 
 def _of(ours: dict | None, name: str) -> tuple[float | None, float | None]:
+    if ours and name in SIZES:
+        return (SIZES[name] * ours["parameters"] or None, None)
     return (ours["metrics"].get(name), ours["spread"].get(name)) if ours else (None, None)
 
 
 def number(value: float | None, spread: float | None = None) -> str:
-    """0.9091 or 0.9091 ± 0.0012, a distance such as 40.66, and a dash for a number that does not exist."""
+    """0.9091 or 0.9091 ± 0.0012, a distance such as 40.66, 9,800,000, and a dash for a number that does not exist."""
     if value is None:
         return "–"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}"
     digits = 4 if abs(value) < 10 else 2
     return f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else "")
 

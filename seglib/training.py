@@ -94,7 +94,8 @@ def fit(
             list of (H, W): images that are much alike are then batched together, and padded (see `pad_batch`).
             Before each epoch `set_epoch(epoch)` is called of the training data and of the loss, where they have it.
         epochs: most epochs to train, at least 1.
-        batch_size: images a step and process.
+        batch_size: images a step and process. Several processes average their gradients: where pixels are ignored, a
+            mean of means, in which a process with fewer pixels left weighs as much as the others.
         learning_rate: of the optimizer; with "one-cycle", the cycle's highest.
         optimizer: "adam", "adamw", or "muon" (see `seglib.muon`).
         schedule: "constant"; "plateau" (a tenth after `plateau_patience` epochs without a lower validation loss);

@@ -86,8 +86,13 @@ def test_the_denoising_rows_of_the_issue():
 
 def test_the_face_mask_rows_of_the_issue():
     rows = {row.name: row for row in load_rows("face_masks", "full")}
-    assert rows["model-2"].reported == {"iou": 0.6896, "dice": 0.8080}
-    assert rows["model-3"].reported == {"iou": 0.7955, "dice": 0.8858}
+    assert rows["model-2"].reported == {"iou": 0.6896, "dice": 0.8080, "parameters": 9_800_000}
+    assert rows["model-2"].reported_spread == {"iou": 0.04, "dice": 0.03}
+    assert rows["model-3"].reported == {"iou": 0.7955, "dice": 0.8858, "parameters": 31_200_000}
+    assert rows["model-3"].reported_spread == {"iou": 0.03, "dice": 0.02}
+    assert {name for name, row in rows.items() if row.reported} == {
+        *("model-2", "model-3", "otsu", "otsu-better-polarity", "region-based")
+    }
     for row in rows.values():
         assert (row.data.size, row.data.resize) == (128, 128)
         assert row.data.folds == (10 if row.name == "pretraining" else 3)
@@ -123,13 +128,15 @@ SEGMENTELLO_WIDTHS = {
     "16-128": [16, 32, 64, 128, 256],
     "32-256": [32, 64, 128, 256, 512],
 }
+SEGMENTELLO_MEGABYTES = dict(zip(SEGMENTELLO, (1.40, 1.40, 22.34, 22.34, 22.34, 22.34, 88.97, 90.04)))
 
 
 @pytest.mark.parametrize("name", SEGMENTELLO)
 def test_the_neural_segmentello_rows_of_the_issue(name):
     row = load_row("neural_segmentello", name, "full")
     measured_as = ("pixel_accuracy", "iou", "boundary_iou_1px", "hausdorff_all")
-    assert row.reported == dict(zip(measured_as, SEGMENTELLO[name]))
+    numbers = dict(zip(measured_as, SEGMENTELLO[name]))
+    assert row.reported == numbers | {"checkpoint_mib": SEGMENTELLO_MEGABYTES[name]}
     network, *_, parts = name.replace("_", "-", 1).partition("-bce-")
     weights = (0.4, 0.4, 0.2) if parts == "dice-bound" else (0.5, 0.5, 0)
     assert (row.loss.bce, row.loss.dice, row.loss.sobel_boundary) == weights
@@ -307,7 +314,8 @@ SCRIBBLES = {
 def test_the_scribble_row_of_the_issue():
     row = load_row("scribbles", "report", "full")
     assert row.recipe() == SCRIBBLES | {"scale": "full"}
-    assert row.reported == {"mean_iou": 0.8758}
+    assert row.reported == {"mean_iou": 0.8758, "iou_background": 0.9215, "iou": 0.7923}
+    assert row.reported_spread == {"mean_iou": 0.0169}
     # 16,000 steps: 182 of 228 photographs are in a training part.
     assert row.training.epochs * -(-182 // row.training.batch_size) == pytest.approx(16000, rel=0.02)
     quick = flat(load_row("scribbles", "report", "quick").recipe())

@@ -4,9 +4,13 @@ import hashlib
 import io
 import os
 import re
+import signal
 import stat
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 import zipfile
 from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +42,7 @@ class Server(ThreadingHTTPServer):
         self.ranges = True  # understands Range requests
         self.statuses = []  # answers to give instead of the next files
         self.lengths = True  # says how long a file is
+        self.pause = 0  # seconds after each chunk
 
     def url(self, path):
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -72,7 +77,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         self.end_headers()
         server.log.append((self.path, asked, len(sent)))
-        self.wfile.write(sent)
+        for first in range(0, len(sent), CHUNK):
+            self.wfile.write(sent[first : first + CHUNK])
+            time.sleep(server.pause)
 
     def log_message(self, *arguments):
         pass
@@ -326,6 +333,34 @@ def test_ctrl_c_leaves_what_was_fetched(server, tmp_path, monkeypatch, capsys):
     server.log.clear()
     assert main(["download", NAME, "--data", str(tmp_path)]) == 0
     assert server.served(IMAGES) == [("bytes=100000-", len(server.files[IMAGES]) - 100_000)]
+    assert complete(tmp_path)
+
+
+def test_a_process_killed_in_mid_download_goes_on_where_it_was(server, tmp_path):
+    program = f"""
+from seglib.download import DATASETS, Archive, download
+DATASETS[{NAME!r}] = {DATASETS[NAME]!r}
+download({NAME!r}, {str(tmp_path)!r})
+"""
+    part = tmp_path / "coco" / "val2017.zip.part"
+    server.handle_error = lambda *arguments: None  # of a connection whose other end is killed
+    server.pause = 0.1
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not part.exists() or part.stat().st_size < 2 * CHUNK:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    have, size = part.stat().st_size, len(server.files[IMAGES])
+    assert 0 < have < size
+    assert tree(tmp_path) == {"coco/val2017.zip.part": server.files[IMAGES][:have]}
+
+    server.log.clear()
+    server.pause = 0
+    download(NAME, tmp_path)  # compares the archive's checksum
+    assert server.served(IMAGES) == [(f"bytes={have}-", size - have)]
     assert complete(tmp_path)
 
 

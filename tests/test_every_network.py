@@ -3,6 +3,10 @@ ones in other runtimes (ONNX, `torch.compile`), whose kernels and graphs are not
 
 import json
 import math
+import os
+import shutil
+import sysconfig
+from pathlib import Path
 
 import onnx
 import onnxruntime
@@ -193,17 +197,26 @@ def test_the_configurations_have_every_part():
         assert {options.get(key, DEFAULTS[key]) for options in CONFIGURATIONS} == set(table), key
 
 
-@every_part
-def test_onnx_runtime_gives_what_pytorch_gives(options, tmp_path):
-    """At any size, odd, tiny and of several pictures, from a file that ONNX's own checker accepts."""
-    model = tiny(options)
-    path = to_onnx(model, 2, tmp_path / "network.onnx")
+def rows_with_u_nets():
+    """The first row of each combination of parts, by report and name. Depth, widths and channels make no other
+    operations in a file, nor does dropout, which is for training."""
+    found = {}
+    for row in (row for row in ROWS.values() if type(row.model).__name__ == "UNet"):
+        parts = row.model.model_dump(include={*PARTS, "decoder_block", "refine", "normalize"})
+        found.setdefault(json.dumps(parts, sort_keys=True), row)
+    return {f"{row.report}/{row.name}": row for row in found.values()}
+
+
+def check_onnx(model, in_channels, path):
+    """ONNX Runtime says what PyTorch says of images of any size, odd, tiny and several at a time, from a file that
+    ONNX's own checker accepts."""
+    to_onnx(model, in_channels, path)
     onnx.checker.check_model(onnx.load(path), full_check=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [(entry.name, len(entry.shape)) for entry in session.get_inputs()] == [("image", 4)]
     assert [entry.name for entry in session.get_outputs()] == ["logits"]
     for size in ((1, 33, 18), (3, 8, 24), (2, 1, 1), (1, 5, 70)):
-        image = torch.randn(size[0], 2, *size[1:])
+        image = torch.randn(size[0], in_channels, *size[1:])
         with torch.no_grad():
             expected = model(image)
         (found,) = session.run(None, {"image": image.numpy()})
@@ -211,11 +224,22 @@ def test_onnx_runtime_gives_what_pytorch_gives(options, tmp_path):
 
 
 @every_part
-def test_a_compiled_network_gives_the_same_and_learns_the_same(options):
+def test_onnx_runtime_gives_what_pytorch_gives(options, tmp_path):
+    check_onnx(tiny(options), 2, tmp_path / "network.onnx")
+
+
+@pytest.mark.parametrize("row", rows_with_u_nets().values(), ids=rows_with_u_nets())
+def test_onnx_runtime_gives_what_pytorch_gives_of_every_row_s_network(row, tmp_path):
+    """At three levels of few channels, so that no file takes long."""
+    small = row.model_copy(update={"model": row.model.model_copy(update={"widths": [16, 32, 48]})})
+    check_onnx(build(small), small.model.in_channels, tmp_path / "network.onnx")
+
+
+def check_compiled(options, **how):
     """Traced whole, without falling back to Python, with the gradients that PyTorch's own backward pass gives."""
     torch.compiler.reset()
     model, image = tiny(options), torch.randn(2, 2, 13, 22)
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model, fullgraph=True, **how)
     expected = model(image)
     found = compiled(image)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -224,6 +248,22 @@ def test_a_compiled_network_gives_the_same_and_learns_the_same(options):
     for one, other in zip(*slopes):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
     torch.compiler.reset()
+
+
+@every_part
+def test_a_compiled_network_gives_the_same_and_learns_the_same(options):
+    check_compiled(options, backend="aot_eager")
+
+
+@pytest.mark.skipif(
+    not shutil.which(os.environ.get("CXX", "g++")) or not Path(sysconfig.get_path("include"), "Python.h").exists(),
+    reason="needs a C++ compiler and Python's headers",
+)
+def test_a_network_compiled_to_machine_code_gives_the_same_and_learns_the_same(tmp_path, monkeypatch):
+    """By `torch.compile` as a user calls it, which writes C++ for the processor; the plain U-Net alone, for it takes
+    long."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # neither from an earlier run nor left for a later one
+    check_compiled({})
 
 
 # --- parts of the library's networks, against their papers ---

@@ -1,3 +1,6 @@
+import inspect
+from itertools import combinations
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -6,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from seglib import figures
 from seglib.config import load_row
@@ -56,7 +62,11 @@ def test_curves_draw_training_validation_and_the_reported_line():
 
 
 def test_dots_stand_from_worst_to_best():
-    axis = figures.dots({"b": 0.5, "a": 0.9, "c": 0.1}, {"a": 0.1}, xlabel="IoU", lines={"bar": 0.3}).axes[0]
+    marks = {"bar": 0.3, "reported": 0.4}
+    axis = figures.dots({"b": 0.5, "a": 0.9, "c": 0.1}, {"a": 0.1}, xlabel="IoU", lines=marks).axes[0]
+    assert {line.get_label(): line.get_xdata()[0] for line in axis.lines if line.get_label() in marks} == marks
+    (reported,) = (line for line in axis.lines if line.get_label() == "reported")
+    assert (reported.get_color(), reported.get_linestyle()) == ("black", ":")  # as in `curves`
     assert [label.get_text() for label in axis.get_yticklabels()] == ["c", "b", "a"]
     assert list(axis.lines[0].get_xdata()) == [0.1, 0.5, 0.9]
 
@@ -101,6 +111,7 @@ def test_histograms_of_sizes_mark_mean_and_median():
     assert sum(patch.get_height() for patch in first.patches) == pytest.approx(1)
     edges = [[patch.get_x() for patch in axis.patches] for axis in drawn.axes]
     assert edges[0] == edges[2] != edges[1] == edges[3]
+    assert drawn.axes[0].get_ylim() == drawn.axes[2].get_ylim()
     assert drawn.axes[3].get_title() == "after: height"
 
 
@@ -131,10 +142,10 @@ def test_a_network_is_drawn_from_what_happens_in_it(row, said):
     texts = [text.get_text() for text in drawn.axes[0].texts]
     widths = load_row("neural_segmentello", row).model.widths
     stages = [f"{width}\n{96 >> level}×{64 >> level}" for level, width in enumerate(widths)]
-    assert sorted(text for text in texts if "\n" in text) == sorted([*stages, *stages[:-1], "1\n96×64"])
+    assert sorted(text for text in texts if "\n" in text) == sorted(["3\n96×64", *stages, *stages[:-1], "1\n96×64"])
     assert {text for text in texts if text and "\n" not in text} == said
     assert texts.count("× α") == (len(widths) - 1 if "× α" in said else 0)
-    assert len(drawn.axes[0].patches) >= 2 * len(widths)
+    assert len(drawn.axes[0].patches) >= 2 * len(widths) + 1
     assert not model.encoder[0]._forward_hooks
 
 
@@ -143,8 +154,9 @@ def test_strokes_are_drawn_with_a_rim_that_tells_them_from_any_picture():
     hint = np.zeros((40, 60), np.int8)
     hint[10, 10:30], hint[30, 20:50] = 1, -1
     drawn = figures.strokes(image, hint)
-    assert (drawn[hint > 0] == 255).all()
-    assert (drawn[hint < 0] == [213, 94, 0]).all()
+    shown = {"stroke on the object": drawn[hint > 0], "stroke on the background": drawn[hint < 0]}
+    for name, colour in figures.STROKES.items():
+        assert (shown[name] == np.round(255 * np.array(to_rgb(colour)))).all()
     assert (drawn[9, 10:30] == 0).all()
     assert (drawn[31, 20:50] == 255).all()
     assert (drawn[:5] == 90).all()
@@ -163,6 +175,33 @@ def test_every_curve_is_drawn_and_has_a_style_of_its_own():
         figures.reliability({str(k): ([0, 1], [0, 1]) for k in range(count + 1)})
 
 
+def test_a_gallery_is_no_wider_than_a_notebook_and_loses_no_thin_parts():
+    thin = np.zeros((600, 900))
+    thin[:, ::9] = 1
+    many = figures.gallery({"row": [thin] * 9}, scale=2)
+    assert many.get_size_inches()[0] == pytest.approx(figures.WIDEST + 0.6)
+    few = figures.gallery({"row": [thin[:9, :9]] * 2}, scale=2)
+    # One column in nine: nearest neighbours of some 100 pixels would show some and lose others.
+    assert {axis.images[0].get_interpolation() for axis in many.axes} == {"antialiased"}
+    assert {axis.images[0].get_interpolation() for axis in few.axes} == {"nearest"}
+
+
+def test_stretching_takes_the_first_and_the_last_percent_to_black_and_white():
+    picture = np.arange(100, 201, dtype=np.uint8).reshape(1, 101)
+    drawn = figures.stretched(picture)
+    assert drawn.dtype == np.uint8
+    assert drawn[0, [0, 1, 50, 99, 100]].tolist() == [0, 0, 127, 255, 255]
+    darker = figures.stretched(picture // 2, like=picture)
+    assert darker.max() == 0  # all of it below the other's first percentile
+
+
+def test_the_legend_of_mixed_classes_has_the_colours_that_are_drawn():
+    labels, grey = np.arange(3)[None], np.full((1, 3), 127, np.uint8)
+    drawn = figures.name_classes(figures.gallery({"": [figures.coloured(labels, grey)]}), "abc", mixed=True)
+    legend = [255 * np.array(patch.get_facecolor()[:3]) for patch in drawn.legends[0].legend_handles]
+    np.testing.assert_allclose(legend, figures.coloured(labels, grey)[0], atol=1.5)
+
+
 def test_overview_marks_reported_and_measured_numbers_in_one_panel_a_report():
     panels = {
         "A": [("one", 0.5, 0.6), ("two", None, 0.7), ("three", 0.4, None)],
@@ -178,4 +217,103 @@ def test_overview_marks_reported_and_measured_numbers_in_one_panel_a_report():
         assert marks == values
         bottom, top = axis.get_ylim()
         assert bottom > top  # the first row is the upmost
+    assert len({axis.get_xlim() for axis in drawn.axes}) == 1
     assert [text.get_text()[:8] for text in drawn.legends[0].texts] == ["reported", "measured"]
+
+
+# --- legibility ---
+
+# What dichromats see of linear RGB: Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of
+# Color Vision Deficiency", IEEE TVCG 15(6), 2009, the matrices for severity 1.0 (doi 10.1109/TVCG.2009.113).
+VISION = {
+    "all colours": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def nearest_pair(colours, vision):
+    """The smallest CIEDE2000 distance between two of the colours, as they are seen, and which two."""
+    encoded = np.array([to_rgb(colour) for colour in colours])
+    light = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    light = np.clip(light @ np.transpose(VISION[vision]), 0, 1)
+    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    seen = dict(zip(colours, rgb2lab(encoded[None])[0]))
+    return min((float(deltaE_ciede2000(seen[a], seen[b])), a, b) for a, b in combinations(colours, 2))
+
+
+def test_the_simulation_keeps_greys_and_finds_what_is_confused():
+    for matrix in VISION.values():
+        np.testing.assert_allclose(np.sum(matrix, 1), 1, atol=1e-5)
+    for vision, pair in {"protanopia": "#8f4c00 #5f5f00", "deuteranopia": "#d62728 #8c7a27"}.items():
+        assert nearest_pair(pair.split(), vision)[0] < 10 < nearest_pair(pair.split(), "all colours")[0]
+
+
+# A difference of 2 is seen by who looks for it, one of 10 at a glance. Errors are told apart by nothing but colour, in
+# areas of a few pixels; curves by line style and marker as well.
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize(
+    ("colours", "apart"),
+    [
+        ([colour for colour, _, _ in figures.STYLES], 10),
+        (["black", *figures.ERRORS.values()], 30),
+        (["black", *{*figures.ERRORS.values(), *figures.STROKES.values()}], 10),  # white is what is right, in both
+        (figures.CLASS_COLOURS, 10),
+    ],
+    ids=["curves", "errors", "errors and strokes", "classes"],
+)
+def test_colours_stay_apart_for_the_colour_blind(colours, apart, vision):
+    distance, *pair = nearest_pair(colours, vision)
+    assert distance >= apart, pair
+
+
+GREY, MASK = np.linspace(0, 1, 48).reshape(6, 8), np.eye(6, 8, dtype=bool)
+EPOCH = {"epoch": 1} | {f"{part}{name}": 0.5 for part in ("", "val_") for name in ("loss", "iou", "dice")}
+DRAWN = {
+    "confusion": lambda: figures.confusion({"net": np.eye(3)}, ["soil", "sand", "rock"]),
+    "curves": lambda: figures.curves([EPOCH], {"iou": 0.4}),
+    "dots": lambda: figures.dots({"a": 0.9, "b": 0.5}, {}, xlabel="IoU", lines={"bar": 0.3}),
+    "errors": lambda: figures.errors([GREY], [MASK], {"net": [MASK]}, ["one"]),
+    "gallery": lambda: figures.gallery({"row": [GREY] * 3}, ["one", "two", "three"]),
+    "histogram": lambda: figures.histogram(np.uint8(255 * GREY)[None], MASK[None]),
+    "lines": lambda: figures.lines([0, 1], {"a": [0, 1]}, xlabel="x", ylabel="y", title="title"),
+    "network": lambda: figures.network(
+        build_model("neural_segmentello", "res16-32_bce-dice"), torch.zeros(1, 3, 32, 48), "title"
+    ),
+    "outlines": lambda: figures.outlines([np.zeros((6, 8, 3))], [[MASK]], ["one"]),
+    "overview": lambda: figures.overview({name: [("row", 0.5, 0.6)] for name in "ABC"}),
+    "reliability": lambda: figures.reliability({"net": ([0, 1], [0, 1])}),
+    "robustness": lambda: figures.robustness({"σ": ([0, 1], {"net": [0.9, 0.5]})}, {"σ": (0.2, 0.4)}),
+    "size_histograms": lambda: figures.size_histograms({"all": (np.arange(9), np.arange(9))}),
+    "uncertainty": lambda: figures.uncertainty(GREY, MASK, GREY, GREY),
+}
+
+
+def test_every_function_that_draws_is_drawn():
+    functions = inspect.getmembers(figures, inspect.isfunction)
+    found = {name: list(f.__annotations__.items()) for name, f in functions if f.__module__ == figures.__name__}
+    # Those that finish a given figure are called by others, or add a legend of the usual size.
+    drawing = [name for name, of in found.items() if of and of[-1][1] == "Figure" and of[0] != ("figure", "Figure")]
+    assert drawing == list(DRAWN)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_letters_are_smaller_than_8_points(name):
+    figure = figures.name_classes(DRAWN[name](), ["soil", "sand"])
+    figure.canvas.draw()  # ticks get their labels
+    sizes = {text.get_text(): text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
+    assert len(sizes) > 1
+    assert {text: size for text, size in sizes.items() if size < 8} == {}

@@ -361,6 +361,19 @@ def test_a_batch_of_one_trains(name, size):
         assert torch.isfinite(model.eval()(image)).all()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (9, 5), (16, 16)])
+def test_deeplab_is_not_trained_with_a_single_picture_of_one_cell(size):
+    """Doubled, it would pass for a batch whose values are all the same: gradients of 1e15, and NaN a step later."""
+    model, image = build_classes("deeplabv3-plus"), picture(*size, channels=1)
+    with torch.no_grad():
+        assert model(image).isfinite().all()
+    before = {key: tensor.clone() for key, tensor in model.train().state_dict().items()}
+    with pytest.raises(ValueError, match=rf"expected .* more than 16 pixels .* got one of {size[0]}×{size[1]}$"):
+        model(image)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert model(picture(*size, channels=1, count=2)).shape == (2, 5, *size)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_for_classes_learn(name):
     """Which half of a picture is bright: after a few steps the loss is a fraction of what it was."""

@@ -25,6 +25,7 @@ from seglib.metrics import (
     hausdorff,
     iou,
     mask_metrics,
+    mean_iou,
     mean_metrics,
     pixel_accuracy,
     reliability,
@@ -427,6 +428,45 @@ MASK_METRICS = {
     "hausdorff_95": lambda p, t: hausdorff_by_pairs(p, t, 95),
     "hausdorff_all": lambda p, t: hausdorff_by_pairs(p, t, boundary=False),
 }
+
+
+def laid_out(mask):
+    """The same values in other orders in memory, by name: of an array or a tensor. Torch has no negative strides."""
+    if isinstance(mask, torch.Tensor):
+        larger = mask.repeat_interleave(3, 0).repeat_interleave(2, 1)
+        return {"strided": larger[::3, ::2], "transposed": mask.T.contiguous().T}
+    larger = np.repeat(np.repeat(mask, 3, axis=0), 2, axis=1)
+    backwards = np.ascontiguousarray(mask[::-1, ::-1])[::-1, ::-1]
+    return {"strided": larger[::3, ::2], "negatively strided": backwards, "Fortran": np.asfortranarray(mask)}
+
+
+def contiguous(mask):
+    return mask.is_contiguous() if isinstance(mask, torch.Tensor) else mask.flags.c_contiguous
+
+
+ANY_PAIRS = {
+    "noise": tuple(np.random.default_rng(0).random((2, 19, 31)) < 0.3),
+    "large rounded objects": (disc(120, 170, 31), np.roll(disc(120, 170, 33), 5, axis=1)),
+    "at the edge": (rectangle(20, 30, (0, 8), (0, 9)), rectangle(20, 30, (0, 7), (2, 12))),
+    "one empty": (np.zeros((6, 9), bool), disc(6, 9, 2)),
+}
+
+
+@pytest.mark.parametrize("pair", ANY_PAIRS.values(), ids=ANY_PAIRS)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "bfloat16", "float32", "float64"])
+def test_no_metric_depends_on_type_or_order_in_memory(pair, dtype):
+    expected = mask_metrics(*pair)
+    tensors = [torch.tensor(mask).to(getattr(torch, dtype)) for mask in pair]
+    given = {"a tensor": tensors}
+    if dtype != "bfloat16":  # which NumPy has not
+        given["an array"] = [mask.astype(dtype) for mask in pair]
+    for masks in given.values():
+        assert mask_metrics(*masks) == expected
+        for one, other in zip(*(laid_out(mask).values() for mask in masks)):
+            assert not contiguous(one)
+            assert mask_metrics(one, other) == mask_metrics(one, masks[1]) == expected
+            if "int" in dtype or dtype == "bool":
+                assert mean_iou(one, other, 2) == mean_iou(*pair, 2)
 
 
 def test_mean_metrics_are_the_means_of_the_single_ones():

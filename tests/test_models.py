@@ -148,7 +148,7 @@ def unet(x, model):
 
 
 def feature_gate(skip, up, conv):
-    """α·s, α = σ(W [s, u] + b), as the sum of W's two halves."""
+    """α·x, α = σ(W [x, g] + b), as the sum of W's two halves."""
     weight, channels = conv.weight[:, :, 0, 0], skip.shape[1]
     from_skip = torch.einsum("oc,nchw->nohw", weight[:, :channels], skip)
     from_up = torch.einsum("oc,nchw->nohw", weight[:, channels:], up)
@@ -156,7 +156,7 @@ def feature_gate(skip, up, conv):
 
 
 def gated_add(skip, up, gate, project=None):
-    """α·s + u, u behind a 1×1 convolution where it has other channels than s."""
+    """α·x + g, g behind a 1×1 convolution where it has other channels than x."""
     return feature_gate(skip, up, gate) + (F.conv2d(up, project.weight, project.bias) if project else up)
 
 
@@ -431,19 +431,19 @@ def test_changing_one_skip_feature(skip, level):
     assert torch.equal(model(image), before) == (skip == "none")
 
 
-def test_dropout_drops_whole_channels_in_the_deeper_levels_while_training():
+@pytest.mark.parametrize(("levels", "shallow"), [(4, 2), (5, 3)])
+def test_dropout_drops_whole_channels_in_the_deeper_levels_while_training(levels, shallow):
     # Batch norm centres every channel, so that ReLU alone empties none.
-    model = UNet(1, 1, [64, 64, 64, 64], norm="batch", dropout=0.5)
+    model = UNet(1, 1, [64] * levels, norm="batch", dropout=0.5)
     dropped = {}
     for level, stage in enumerate(model.encoder):
         stage.register_forward_hook(
             lambda module, inputs, output, level=level: dropped.update({level: (output == 0).all(-1).all(-1)})
         )
-    image = torch.rand(8, 1, 40, 48)
+    image = torch.rand(8, 1, 48, 64)
     assert not torch.equal(model(image), model(image))
-    assert not dropped[0].any()
-    assert not dropped[1].any()
-    for level in (2, 3):
+    assert not any(dropped[level].any() for level in range(shallow))
+    for level in range(shallow, levels):
         assert dropped[level].float().mean().item() == pytest.approx(0.5, abs=0.1)
     model.eval()
     assert torch.equal(model(image), model(image))

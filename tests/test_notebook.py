@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from seglib import experiment, notebook
-from seglib.config import ConfigError, load_row
+from seglib.config import ConfigError, load_row, reports
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,7 +73,8 @@ def test_a_picture_s_caption_is_its_alternative_text(tmp_path):
     page = (tmp_path / "out/figures.html").read_text()
     assert page.count("<figure>") == 2
     assert "A line &lt;that&gt; rises by $a$." in page
-    assert "no caption" in page
+    assert page.count('alt="A line &lt;that&gt; rises by a."') == page.count('alt="no caption"') == 2  # on both grounds
+    assert "<figcaption>no caption<" in page
 
 
 def test_several_pictures_of_a_cell_are_numbered():
@@ -224,10 +225,15 @@ class Empty(Dataset):
 
 SMALL = {
     ("denoising", "fast"): {"data.size": 16, "data.count": 5, "model.widths": [4, 8]},
+    ("face_masks", "model-2"): {"data.size": 16, "data.count": 9, "model.widths": [4, 8]},
     ("neural_segmentello", "tiny16-32_bce-dice"): {"data.scenes": 12, "data.scene_size": 64, "data.longest": 64},
     ("scribbles", "report"): {"data.scenes": 8, "data.width": 32, "data.height": 32},
     ("mars_terrain", "baseline"): {"data.count": 30, "data.aliens": 2, "data.width": 16, "data.height": 16},
 }
+
+
+def test_every_report_is_among_those_timed():
+    assert {report for report, _ in SMALL} == set(reports())
 
 
 @pytest.mark.parametrize(("report", "name"), SMALL)

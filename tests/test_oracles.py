@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 import torchmetrics
 import torchmetrics.functional.classification as peer
+from monai.losses import BoundaryLoss, DiceLoss, FocalLoss, MaskedLoss, TverskyLoss
+from monai.metrics import DiceMetric, compute_hausdorff_distance, compute_iou
 from pycocotools import mask as coco
 from scipy import ndimage
 from scipy.spatial import KDTree
@@ -258,6 +260,9 @@ def test_the_boundary_loss_s_gradient_is_that_of_finite_differences(kind, case):
     assert torch.autograd.gradcheck(boundary_loss, (logits.clone().requires_grad_(), phi))
 
 
+ORDERS = ["channels last", "every other of a larger tensor", "batch innermost"]
+
+
 def laid_out(tensor, order):
     """The same numbers, in memory one after the other in another way."""
     if order == "channels last":
@@ -269,37 +274,46 @@ def laid_out(tensor, order):
     return tensor.flip(0).movedim(0, -1).contiguous().movedim(-1, 0).flip(0)
 
 
-@pytest.mark.parametrize("order", ["channels last", "every other of a larger tensor", "batch innermost"])
-@pytest.mark.parametrize(("name", "kind"), [(n, "binary") for n in BINARY] + [(n, "classes") for n in OF_CLASSES])
-def test_no_loss_depends_on_the_order_in_memory(name, kind, order):
-    """Neither its value nor its gradient: both are those of the formulas."""
-    logits, target = CASES[kind, "ignored pixels"]
-    expected, slope = getattr(Formulas(logits, target), name)()
-    turned, labels = laid_out(logits, order), laid_out(target, order)
-    assert torch.equal(turned, logits)
-    assert torch.equal(labels, target)
-    assert not turned.is_contiguous() or kind == "binary"  # of one channel, either order is both
-    turned.requires_grad_()
-    value = LOSSES[name](turned, labels)
-    value.backward()
-    assert value.item() == pytest.approx(expected, rel=1e-6)
-    np.testing.assert_allclose(turned.grad.numpy(), slope, rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize(("name", "kind"), [(n, "binary") for n in BINARY] + [(n, "classes") for n in OF_CLASSES])
-def test_what_half_precision_costs_is_rounding_the_logits_alone(name, kind, dtype):
-    """Value and gradient are those of the rounded logits, computed in float64; the gradient is rounded once more."""
-    logits, target = CASES[kind, "ignored pixels"]
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@every_loss_and_case
+def test_no_loss_depends_on_the_order_in_memory_nor_on_the_type_but_for_rounding(name, kind, case, dtype):
+    """Value and gradient are those of the rounded logits, computed in float64; of halves the gradient is rounded once
+    more. It does not matter how logits and target lie in memory."""
+    logits, target = CASES[kind, case]
     logits = logits.to(dtype)
     expected, slope = getattr(Formulas(logits, target), name)()
-    logits.requires_grad_()
-    value = LOSSES[name](logits, target)
-    value.backward()
-    assert (value.dtype, logits.grad.dtype) == (torch.float32, dtype)
-    assert value.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    of_type = 2 * torch.finfo(dtype).eps
-    np.testing.assert_allclose(logits.grad.float().numpy(), slope, rtol=max(of_type, 1e-3), atol=1e-6)
+    double = dtype == torch.float64
+    rel, atol = (1e-6, 1e-9) if double else (1e-4, 1e-6)
+    rtol = rel if double else max(2 * torch.finfo(dtype).eps, 1e-3)
+    for turned, labels in [(logits.clone(), target), *((laid_out(logits, o), laid_out(target, o)) for o in ORDERS)]:
+        assert torch.equal(turned, logits)
+        assert torch.equal(labels, target)
+        turned.requires_grad_()
+        value = LOSSES[name](turned, labels)
+        value.backward()
+        assert (value.dtype, turned.grad.dtype) == (torch.promote_types(dtype, torch.float32), dtype)
+        assert value.item() == pytest.approx(expected, rel=rel, abs=atol)
+        np.testing.assert_allclose(turned.grad.double().numpy(), slope, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kind", ["binary", "classes"])
+def test_orders_in_memory_are_not_the_usual_one(kind, order):
+    """Of one channel, channels last and channels first are the same."""
+    logits, target = (laid_out(tensor, order) for tensor in CASES[kind, "random"])
+    assert logits.is_contiguous() == ((kind, order) == ("binary", "channels last"))
+    assert not target.is_contiguous() or order == "channels last"
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64]
+)
+def test_no_distance_map_depends_on_the_type_or_the_order_in_memory(dtype):
+    target = CASES["binary", "ignored pixels"][1]
+    expected = signed_distance(target)
+    for given in (target.to(dtype), *(laid_out(target.to(dtype), order) for order in ORDERS)):
+        assert given.dtype == dtype
+        assert torch.equal(signed_distance(given), expected)
 
 
 # --- losses: other libraries ---
@@ -333,6 +347,51 @@ def test_iou_loss_of_classes_is_segmentation_models_pytorch_s():
     assert all(set(labels.unique().tolist()) == {0, 1, 2, 3} for labels in target)
     each = [library(x[None], t[None]) for x, t in zip(logits, target)]
     torch.testing.assert_close(iou_loss(logits, target), torch.stack(each).mean())
+
+
+MONAI = {  # overlaps in sums over p and t, with smoothing that in some counts twice or half
+    "dice": [DiceLoss(smooth_nr=1, smooth_dr=1), TverskyLoss(alpha=0.5, beta=0.5, smooth_nr=0.5, smooth_dr=0.5)],
+    "iou": [
+        DiceLoss(jaccard=True, smooth_nr=2, smooth_dr=2),
+        TverskyLoss(alpha=1.0, beta=1.0, smooth_nr=1, smooth_dr=1),
+    ],
+    "boundary": [BoundaryLoss()],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "case"),
+    # A pixel that MONAI's boundary loss is to ignore would be one of the background, to be distant from.
+    [(name, *case) for case in CASES for name in MONAI if name != "boundary" or "ignored" not in case[1]],
+)
+def test_losses_of_regions_are_monai_s_and_so_are_their_gradients(name, kind, case):
+    """Theirs take probabilities, and 0 for both at ignored pixels."""
+    logits, target = CASES[kind, case]
+    logits = logits.clone().requires_grad_()
+    binary = kind == "binary"
+    valid = (target if binary else target[:, None]) != 255
+    each = target % 255 if binary else F.one_hot(target % 255, 4).movedim(-1, 1)  # masked below
+    value = LOSSES[name](logits, target)
+    slope = torch.autograd.grad(value, logits)[0]
+    for loss in MONAI[name]:
+        theirs = MaskedLoss(loss)(logits.sigmoid() if binary else logits.softmax(1), each.double(), valid.double())
+        torch.testing.assert_close(value, theirs.double(), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(slope, torch.autograd.grad(theirs, logits)[0], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0, 3.5])
+@pytest.mark.parametrize(("kind", "case"), CASES)
+def test_focal_loss_is_monai_s(kind, case, gamma):
+    """Theirs in float32, of each pixel and class; ours is the sum over classes, averaged over the pixels that count."""
+    logits, target = CASES[kind, case]
+    if kind == "binary":
+        theirs, valid = FocalLoss(gamma=gamma, reduction="none")(logits, target % 255), target != 255
+    else:
+        valid = (target != 255)[:, None]
+        each = F.one_hot(target % 255, 4).movedim(-1, 1)
+        theirs = FocalLoss(gamma=gamma, use_softmax=True, reduction="none")(logits, each)
+    expected = (theirs * valid).sum().item() / max(1, valid.sum().item())
+    assert focal_loss(logits, target, gamma).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("weights", [None, [0.2, 1.0, 3.0, 0.0]])
@@ -536,6 +595,53 @@ def test_hausdorff_of_two_pixels_where_torchmetrics_is_wrong():
             theirs(one.T, other.T)
 
 
+def by_monai(metric, prediction, target, **options):
+    tensors = (torch.tensor(mask, dtype=torch.float32)[None, None] for mask in (prediction, target))
+    return metric(*tensors, include_background=True, **options).item()
+
+
+monai_s_own_warnings = pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
+
+
+@monai_s_own_warnings
+@every_pair
+@pytest.mark.parametrize("percentile", [100, 95, 50])
+def test_hausdorff_is_monai_s(pair, percentile):
+    """Like ours, theirs is the larger of both directions' percentiles, between pixels with a neighbour outside."""
+    theirs = by_monai(compute_hausdorff_distance, *pair, percentile=percentile)
+    assert hausdorff(*pair, percentile) == pytest.approx(theirs, rel=1e-6)
+
+
+@monai_s_own_warnings
+@pytest.mark.filterwarnings("ignore:the (ground truth|prediction) of class 0 is all 0")
+@pytest.mark.parametrize("percentile", [100, 95])
+def test_hausdorff_of_empty_masks_where_monai_has_no_number(percentile):
+    """Ours: nothing is no distance from nothing, and infinitely far from something."""
+    for pair, expected in (((NOTHING, NOTHING), 0), ((NOTHING, DOT), math.inf), ((DOT, NOTHING), math.inf)):
+        assert hausdorff(*pair, percentile) == expected
+        assert math.isnan(by_monai(compute_hausdorff_distance, *pair, percentile=percentile))
+
+
+EMPTY = {
+    "nothing and nothing": (NOTHING, NOTHING),
+    "nothing and one pixel": (NOTHING, DOT),
+    "one pixel and nothing": (DOT, NOTHING),
+    "all and nothing": (ALL, NOTHING),
+}
+
+
+@pytest.mark.parametrize("pair", (MASKS | EMPTY).values(), ids=MASKS | EMPTY)
+def test_overlaps_are_monai_s(pair):
+    """Where the truth is empty too: told not to leave it out, theirs is 1 for an empty prediction, else 0."""
+    prediction, target = (torch.tensor(mask, dtype=torch.float32)[None, None] for mask in pair)
+    assert dice(*pair) == pytest.approx(DiceMetric(ignore_empty=False)(prediction, target).item())
+    assert iou(*pair) == pytest.approx(by_monai(compute_iou, *pair, ignore_empty=False))
+    if not target.any():
+        assert dice(*pair) == iou(*pair) == (not prediction.any())
+        assert DiceMetric()(prediction, target).isnan()
+        assert math.isnan(by_monai(compute_iou, *pair))
+
+
 @pytest.mark.parametrize("bins", [4, 10])
 def test_reliability_is_that_of_numpy_s_histograms(bins):
     """With a bin that nothing falls into, and probabilities of 0 and 1."""
@@ -599,6 +705,19 @@ def test_confusions_and_ious_are_those_of_two_libraries(said, true):
         np.testing.assert_allclose(ious[there], each[0].numpy()[there], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("said", "true"), LABELS.values(), ids=LABELS)
+def test_ious_of_classes_are_monai_s(said, true):
+    """Of a class that is nowhere theirs is 1, and ours is left out of the mean: NaN."""
+    ious = class_ious(confusion_matrix(said, true, 5, ignore_index=255))
+    counted = true != 255
+    each = [(chosen == np.arange(5)[:, None, None]) & counted for chosen in (said, true)]
+    theirs = compute_iou(*(torch.from_numpy(k)[None].float() for k in each), ignore_empty=False)[0].numpy()
+    absent = ~(each[0] | each[1]).any((1, 2))
+    np.testing.assert_allclose(ious[~absent], theirs[~absent], rtol=1e-6)
+    assert np.isnan(ious[absent]).all()
+    assert (theirs[absent] == 1).all()
+
+
 def test_class_ious_of_a_matrix_by_hand():
     """Of 3 classes and one that is nowhere: 5 / (5 + 3 + 1), 4 / (4 + 1 + 5), 0 / 7 …"""
     confusion = np.array([[5, 2, 1, 0], [1, 4, 0, 0], [0, 3, 0, 0], [0, 0, 0, 0]])
@@ -615,7 +734,7 @@ def streamed(meter, logits, target, sizes):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("order", ["channels last", "every other of a larger tensor", "batch innermost"])
+@pytest.mark.parametrize("order", ORDERS)
 def test_metrics_of_binary_sets_are_torchmetrics_and_segmentation_models_pytorch_s(dtype, order):
     """From probabilities at least ½, of pixels that are not ignored; one of six images is full and one empty."""
     logits = drawn(6, 1, 9, 14).to(dtype)
@@ -642,7 +761,7 @@ def test_metrics_of_binary_sets_are_torchmetrics_and_segmentation_models_pytorch
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("order", ["channels last", "every other of a larger tensor", "batch innermost"])
+@pytest.mark.parametrize("order", ORDERS)
 def test_metrics_of_sets_of_classes_are_torchmetrics_s(dtype, order):
     """With ignored pixels, and class 2 absent from truth and prediction."""
     logits = drawn(6, 5, 9, 14).to(dtype)

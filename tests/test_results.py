@@ -229,12 +229,14 @@ def test_scoreboard_has_reported_beside_measured(folder):
 
 def test_scoreboard_has_real_data_before_embedded_and_the_spread_over_folds(folder):
     spread = {"spread": {"iou": 0.05, "dice": 0.04}}
+    spread["parameters"] = 4_384_498
     several = [result(iou=0.6, dice=0.7), result(data="MFSD", iou=0.5, dice=0.6) | spread]
     for r in several:
         write(result_path("face_masks", "model-2", "quick", 0, {}, folder, r["data"]), r | {"row": "model-2"})
     assert cells(scoreboard("face_masks"), "model-2")[1:] == [
-        *("0.6896", "0.5000 ± 0.0500"),
-        *("0.8080", "0.6000 ± 0.0400"),
+        *("0.6896 ± 0.0400", "0.5000 ± 0.0500"),
+        *("0.8080 ± 0.0300", "0.6000 ± 0.0400"),
+        *("9,800,000", "4,384,498"),
         "quick, 1, MFSD",
     ]
 
@@ -244,6 +246,11 @@ def test_scoreboard_has_a_line_for_each_scale(folder):
     quick, full = (line for line in scoreboard("denoising", ["iou"]).splitlines() if "(`report`)" in line)
     assert cells(quick, "report")[1:] == ["0.9090", "0.8000", "quick, 1, embedded"]
     assert cells(full, "report")[1:] == ["0.9090", "0.9000", "full, 1, embedded"]
+
+
+def test_scoreboard_has_the_size_of_a_checkpoint(folder):
+    save(folder, result(iou=0.8) | {"parameters": 2**20})  # 4 bytes for a weight and each of Adam's two averages
+    assert cells(scoreboard("denoising", ["checkpoint_mib"]), "report")[1:] == ["–", "12.00", "quick, 1, embedded"]
 
 
 def test_scoreboard_of_any_measured_metric(folder):

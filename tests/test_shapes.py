@@ -365,15 +365,15 @@ def test_the_horse_in_its_eight_symmetries():
 
 def test_silhouettes_of_real_data(tmp_path):
     assert set(silhouettes(16, tmp_path)) == {"horse"}
-    truth = tmp_path / "scribbles/train/ground_truth/1.png"
+    wide, upright = (tmp_path / f"scribbles/train/ground_truth/{number}.png" for number in (1, 2))
     face = tmp_path / "mfsd/MSFD/1/face_crop_segmentation/1.jpg"
     labels = np.zeros((20, 40), np.uint8)
     labels[5:15, 10:20], labels[:5] = 1, 255
-    for path, array in ((truth, labels), (face, 255 * (labels == 1).astype(np.uint8))):
-        path.parent.mkdir(parents=True)
+    for path, array in ((wide, labels), (upright, labels.T), (face, 255 * (labels == 1).astype(np.uint8))):
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(array).save(path)
     found = silhouettes(40, tmp_path)
     expected = np.zeros((40, 40), np.uint8)
     expected[15:25, 10:20] = 1  # ten rows of padding above
-    assert np.array_equal(found["scribbles"], expected[None])
+    assert np.array_equal(found["scribbles"], [expected, expected.T])
     assert np.abs(found["faces"] - expected[None].astype(int)).mean() < 0.01  # JPEG blurs the outline

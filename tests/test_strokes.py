@@ -122,6 +122,12 @@ def test_fewer_than_50_pixels_are_no_hint_where_they_are_the_whole_picture(shape
     assert not any(coarse_mask(np.ones(shape, bool), rng(seed)).any() for seed in range(20))
 
 
+def test_fewer_pixels_are_a_hint_where_pixels_are_larger():
+    mask = disc(40, 50, 20, 25, 5)
+    sizes = [coarse_mask(mask, rng(seed), 0.15).sum() for seed in range(60)]
+    assert any(MIN_PIXELS * 0.15**2 < size < MIN_PIXELS * 0.15 for size in sizes)
+
+
 @pytest.mark.parametrize("kind", SIMULATORS)
 def test_no_object_no_hint(kind):
     hint = SIMULATORS[kind](np.zeros((30, 70), bool), rng())
@@ -218,6 +224,13 @@ def test_a_region_of_one_pixel_is_a_path_of_one_point(where):
     region[where] = True
     for seed in range(10):
         assert random_path(region, rng(seed), length=30, step=1.5).tolist() == [[where[1], where[0]]]
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_path_may_run_along_the_picture_s_edge(turn):
+    edge = np.zeros((30, 40), bool)
+    edge[0] = True
+    assert max(len(random_path(np.rot90(edge, turn), rng(seed), length=20, step=1)) for seed in range(10)) > 5
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -366,6 +379,49 @@ def test_where_there_is_no_room_nothing_is_added():
     assert not random_corrections(nowhere, ~everywhere, 5, rng()).any()
 
 
+@pytest.mark.parametrize(("scale", "reach"), [(1, 60), (0.5, 30), (0.005, 1)])
+def test_random_corrections_reach_60_pixels_beside_the_object(scale, reach):
+    truth = np.zeros((180, 200), bool)
+    truth[80:100, 90:110] = True
+    away = distance_transform_cdt(~truth, "chessboard")
+
+    def stays_free(distance):
+        """Whether nothing is drawn where only the pixels this far from the object are left."""
+        hint = np.where(away == distance, 0, 1).astype(np.int8)
+        return all(np.array_equal(random_corrections(hint, truth, 4, rng(seed), scale), hint) for seed in range(5))
+
+    assert not stays_free(reach)
+    assert stays_free(reach + 1)
+
+
+def test_where_only_one_side_has_room_the_other_s_strokes_are_left_out():
+    everywhere = np.ones((60, 80), bool)
+    nothing = np.zeros((60, 80), np.int8)
+    assert all((random_corrections(nothing, everywhere, 8, rng(seed), 0.2) > 0).any() for seed in range(10))
+
+
+# --- all of them ---
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        coarse_mask,
+        brush_stroke,
+        scribble,
+        lambda mask, *rest: long_strokes([mask], *rest),
+        lambda mask, *rest: correction(np.zeros(mask.shape, np.int8), ~mask, mask, *rest),
+        lambda mask, *rest: random_corrections(np.zeros(mask.shape, np.int8), mask, 2, *rest),
+    ],
+)
+def test_lengths_are_those_of_a_picture_of_full_size_where_no_scale_is_given(draw):
+    mask = disc(300, 400, 150, 200, 90)
+    hint = draw(mask, rng(1))
+    assert hint.dtype == np.int8
+    assert np.array_equal(hint, draw(mask, rng(1), 1.0))
+    assert not np.array_equal(hint, draw(mask, rng(1), 0.5))
+
+
 # --- real data ---
 
 
@@ -467,6 +523,77 @@ def test_what_is_small_gets_a_stroke_only_where_nothing_is_larger():
     nothing = long_strokes([np.zeros((50, 60), bool)], np.random.default_rng(0), 0.1)
     assert (nothing <= 0).all()
     assert (nothing < 0).any()
+
+
+def test_of_an_object_that_comes_apart_the_largest_part_gets_the_stroke():
+    small, large = disc(120, 160, 20, 25, 15), disc(120, 160, 70, 100, 40)
+    for turn in (0, 2):  # whichever is met first
+        hint = np.rot90(long_strokes([np.rot90(small | large, turn)], rng(), 0.3), turn)
+        assert (hint[large] > 0).any()
+        assert not (hint[small] > 0).any()
+
+
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_1600_pixels_of_object_get_a_stroke_of_their_own(scale):
+    side = round(40 * scale)
+    for width in (side - 1, side):
+        large, small = np.zeros((2, 100, 140), bool)
+        large[20:80, 20:80] = True
+        small[20 : 20 + side, 90 : 90 + width] = True
+        assert (long_strokes([large, small], rng(), scale)[small] > 0).any() == (width == side)
+
+
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_3200_pixels_of_background_get_a_stroke_of_their_own(scale):
+    hole = np.zeros((80, 120), bool)
+    hole[10 : 10 + round(40 * scale), 10 : 10 + round(80 * scale)] = True
+    assert (long_strokes([~hole], rng(), scale)[hole] < 0).any()
+    hole[10, 10] = False
+    assert not (long_strokes([~hole], rng(), scale) < 0).any()
+
+
+def test_a_diagonal_line_parts_the_background():
+    line = np.eye(100, dtype=bool)
+    hint = long_strokes([line], rng(), 0.2)
+    assert (np.tril(hint, -1) < 0).any()
+    assert (np.triu(hint, 1) < 0).any()
+
+
+def test_in_a_large_region_a_stroke_keeps_54_pixels_from_the_edge():
+    mask, scale = np.zeros((340, 440), bool), 0.5
+    mask[20:320, 20:420] = True
+    depth = distance_transform_edt(mask)
+    nearest = min(depth[long_strokes([mask], rng(seed), scale) > 0].min() for seed in range(40))
+    assert nearest == 54 * scale - 2  # the stroke is 5.8 · scale thick, two pixels to each side of its middle
+
+
+# --- strokes where there is hardly room ---
+
+
+def zigzag(width):
+    """A path from edge to edge in which a straight line hardly fits."""
+    region = np.zeros((90, 120), bool)
+    for k, x in enumerate(range(5, 110, 10)):
+        region[5:85, x : x + width] = True
+        y = 5 if k % 2 else 85 - width
+        region[y : y + width, x : min(x + 10, 110)] = True
+    return region
+
+
+@pytest.mark.parametrize("width", [1, 5])
+def test_a_stroke_in_a_winding_part_is_one_piece_and_no_less_than_a_dot(width):
+    region = zigzag(width)
+    for seed in range(40):
+        drawn = scribble(region, rng(seed)) > 0
+        assert label(drawn, EIGHT)[1] == 1
+        assert drawn.sum() >= 0.8 * width**2
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_stroke_may_run_along_the_picture_s_edge(turn):
+    edge = np.zeros((90, 120), bool)
+    edge[0] = True
+    assert (scribble(np.rot90(edge, turn), rng(), 0.3) > 0).sum() > 40
 
 
 @pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")

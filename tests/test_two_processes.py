@@ -1,22 +1,29 @@
 """Two processes, each with its share of the images, against one that sees them all.
 
-`test_training` has two processes measure objects in validation. Here are classes, ignored pixels, and the totals that
-are summed while they train.
+`test_training` has two processes measure objects in validation. Here are classes, ignored pixels, the totals that
+are summed while they train, outlines, and the gradients of every loss.
 """
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from accelerate.utils import gather_object
 from torch import distributed, multiprocessing, nn
 from torch.utils.data import TensorDataset
 
-from seglib.losses import bce_loss, cross_entropy_loss
-from seglib.metrics import BinaryMetrics, ClassMetrics
-from seglib.training import evaluate, fit
+from seglib.losses import LOSSES, bce_loss, cross_entropy_loss
+from seglib.metrics import BinaryMetrics, ClassMetrics, mask_metrics, mean_metrics
+from seglib.training import evaluate, fit, make_accelerator, unwrap
 
 NAMES = ("soil", "bedrock", "sand", "big rock")
+# Means over images, or over pixels, of which every image has as many.
+MEANS = {("binary", name): loss for name, loss in LOSSES.items() if name != "ce"}
+MEANS |= {("classes", name): loss for name, loss in LOSSES.items() if name != "bce"}
+# The exception: a mean weighted by the pixels' classes, which divides by the weights of all images of a batch.
+WEIGHTED = partial(cross_entropy_loss, class_weights=[0.1, 1.0, 5.0, 2.0])
 
 
 def of_classes():
@@ -59,6 +66,29 @@ def measure(batch_size):
     return found
 
 
+def gradients(part=slice(None)):
+    """Of each loss by the weights, as a step of `fit` finds them, from ten images or some of them, in float64; no pixel
+    is ignored."""
+    found = {}
+    for (kind, name), loss in (MEANS | {("classes", "weighted"): WEIGHTED}).items():
+        images, target = pictures(kind, 10, seed=3)[part]
+        accelerator, model = make_accelerator(), network(kind).double()
+        shared = accelerator.prepare(model)  # without a name it would be gone before it averages
+        accelerator.backward(loss(shared(images.double()), target.where(target != 255, 0)))
+        unwrap(accelerator, model)
+        found[f"{kind}, {name}"] = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    return found
+
+
+@torch.no_grad()
+def outlines(part=slice(None)):
+    """The metrics of 11 masks or some of them, one by one; in the first and in the last nothing is predicted."""
+    images, target = pictures("binary", 11, seed=1)[:]
+    predicted = network("binary")(images) >= 0
+    predicted[[0, 10]] = False
+    return [mask_metrics(p[0], t[0]) for p, t in zip(predicted[part], target[part])]
+
+
 def one_of_two(rank, folder):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "1"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}  # accelerate wants to see them; they meet by a file
@@ -70,7 +100,10 @@ def one_of_two(rank, folder):
         with torch.no_grad():
             meter.update(meter.count(network("classes")(images), labels))
         distributed.all_reduce(meter.totals)
-        torch.save({"summed": meter.compute(), **measure(batch_size=2)}, f"{folder}/found{rank}.pt")
+        found = {"summed": meter.compute(), **measure(batch_size=2)}
+        found["gradients"] = gradients(slice(0, 5) if rank == 0 else slice(5, 10))
+        found["outlines"] = mean_metrics(gather_object(outlines(slice(0, 3) if rank == 0 else slice(3, 11))))
+        torch.save(found, f"{folder}/found{rank}.pt")
     finally:
         distributed.destroy_process_group()
     # PyTorch's own threads may abort a process while Python ends it: github.com/pytorch/pytorch/pull/179291
@@ -118,3 +151,27 @@ def test_totals_of_unequal_shares_add_up_to_the_totals_of_all(found):
         assert each["summed"]["pixel_accuracy"] == pytest.approx(right)
     assert not (labels[:3] == 2).any()
     assert np.isfinite(found[0]["summed"]["iou_sand"])
+
+
+@pytest.mark.parametrize(("kind", "name"), MEANS)
+def test_gradients_of_two_processes_are_those_of_one_with_twice_the_images(found, kind, name):
+    expected = gradients()[f"{kind}, {name}"]
+    assert expected.any()
+    for each in found[:2]:
+        torch.testing.assert_close(each["gradients"][f"{kind}, {name}"], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_of_a_mean_weighted_by_classes_are_averaged_over_the_processes(found):
+    """Each process divides by the weights of its own images: it is the mean of two means, not that of all images."""
+    shares, together = [gradients(part)["classes, weighted"] for part in (slice(0, 5), slice(5, 10))], gradients()
+    for each in found[:2]:
+        torch.testing.assert_close(each["gradients"]["classes, weighted"], sum(shares) / 2, rtol=1e-9, atol=1e-12)
+        assert not torch.allclose(each["gradients"]["classes, weighted"], together["classes, weighted"], rtol=1e-3)
+
+
+def test_outlines_gathered_from_two_processes_are_those_of_all_images(found):
+    """From three images here and eight there, one of each without a distance."""
+    expected = mean_metrics(outlines())
+    assert (expected["images"], expected["hausdorff_infinite"]) == (11, pytest.approx(2 / 11))
+    for each in found[:2]:
+        assert each["outlines"] == pytest.approx(expected, rel=1e-12)

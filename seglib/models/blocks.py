@@ -199,9 +199,9 @@ class AttentionSkip(nn.Module):
 
 
 class FeatureGate(nn.Module):
-    """α·s with α = σ(W [s, u] + b), a weight for every feature at every place; W a 1×1 convolution.
+    """α·x with α = σ(W [x, g] + b), a weight for every feature at every place; W a 1×1 convolution.
 
-    s: the skip (N, C, H, W); u: the upsampled features (N, U, H, W). Returns (N, C, H, W). It is the gate of highway
+    x: the skip (N, C, H, W); g: the upsampled features (N, U, H, W). Returns (N, C, H, W). It is the gate of highway
     networks (Srivastava et al. 2015, arXiv 1505.00387), on a skip.
     """
 

@@ -56,6 +56,9 @@ class DeepLabV3Plus(nn.Module):
 
     Shapes: (N, in_channels, H, W) float → logits (N, out_channels, H, W), for any H and W ≥ 1: padded as in
     `EncoderUNet`, to a multiple of 16.
+
+    Raises:
+        ValueError: in training, of a single image of at most 16 × 16 pixels.
     """
 
     def __init__(self, in_channels: int, out_channels: int):
@@ -68,6 +71,11 @@ class DeepLabV3Plus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # Its pooled branch normalises one value a channel and image: of a single image, there is nothing to learn from.
         alone = self.training and len(x) == 1
+        if alone and max(x.shape[-2:]) <= 16:  # then the deepest layers do so too, and gradients would overflow
+            raise ValueError(
+                "expected to be trained with several images, or with one of more than 16 pixels in height or width; "
+                f"got one of {x.shape[-2]}×{x.shape[-1]}"
+            )
         return _padded(self.network, torch.cat([x, x]) if alone else x, 16)[: len(x)]
 
 
