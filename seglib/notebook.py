@@ -166,6 +166,17 @@ def all_notebooks(folder: Path) -> list[Path]:
     return sorted(folder.glob("notebooks/*.ipynb")) + sorted(folder.glob("reduce_dataset.ipynb"))
 
 
+def code_digest(path: Path) -> str:
+    """What tells the code of a notebook from any other: twelve hexadecimal digits, whatever its texts and outputs, and
+    the repository's address."""
+    import nbformat
+
+    cells = nbformat.read(path, as_version=4).cells
+    code = "\n\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    code = re.sub(r'REPOSITORY = "[^"]+"', "", code)
+    return hashlib.sha256(code.encode()).hexdigest()[:12]
+
+
 def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool = False) -> int:
     """Runs notebooks top to bottom, each in a process of its own, and prints time, memory and the scoreboard.
 
@@ -195,7 +206,12 @@ def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool =
         print(
             f"{path.name}: {'FAILED' if status else 'done'} in {seconds:.0f} s, peak memory {memory:.0f} MB", flush=True
         )
-        records[path.name] = {"seconds": round(seconds), "peak_memory_mb": round(memory), "passed": status == 0}
+        records[path.name] = {
+            "code": code_digest(path),
+            "seconds": round(seconds),
+            "peak_memory_mb": round(memory),
+            "passed": status == 0,
+        }
     record = {"notebooks": records, "hardware": results.hardware()}
     results.write(out / "notebooks.json", record)
     if in_place:

@@ -1,7 +1,7 @@
 """Drawings are still those that recorded results were measured on: whoever changes one has to measure again.
 
 Each picture is summed up by four numbers: its mean, its standard deviation, and its means weighted by how far down and
-how far to the right a pixel lies. They hold to a thousandth, for releases of OpenCV round a drawing's edges in
+how far to the right a pixel lies. They hold to two thousandths, for releases of OpenCV round a drawing's edges in
 different ways. `python tests/test_drawings.py` writes those of today into tests/drawings.json.
 """
 
@@ -43,6 +43,14 @@ def surface(kind, seed):
     return terrain.SURFACES[kind](np.random.default_rng(seed), np.array([0.6, 0.8]))
 
 
+def on_grey(draw, *arguments, seed):
+    """One person, or a person's mask, that has room around it: the picture, and where things are."""
+    rng = np.random.default_rng(seed)
+    head = face_drawing.Head(128, 110, 70, 85, yaw=rng.uniform(-60, 60), pitch=rng.uniform(-8, 8))
+    light = face_drawing.Light(np.array([0.6, -0.48, 0.64]), 0.5)
+    return draw(np.full((256, 256, 3), 0.5, np.float32), head, light, rng, *arguments)
+
+
 def scene(seed):
     picture, objects = scenes.draw_scene(96, 128, np.random.default_rng(seed))
     return [picture, *(mask for _, mask, _ in objects)]
@@ -66,6 +74,12 @@ DRAWINGS = {
     "ground": lambda: [surface(kind, seed) for kind in terrain.SURFACES for seed in range(3)],
     "outliers": lambda: [terrain.alien_mask(), *seeds(lambda s: [terrain.draw_alien(np.random.default_rng(s))], 8)],
     "faces": lambda: seeds(lambda seed: face_drawing.draw_face(np.random.default_rng(seed), 1 + seed % 2), 8),
+    "people": lambda: seeds(lambda seed: on_grey(face_drawing.draw_person, seed=seed), 12),
+    "face masks": lambda: [
+        picture
+        for style in face_drawing.MASK_STYLES
+        for picture in seeds(lambda seed, style=style: on_grey(face_drawing.draw_mask, style, seed=seed), 5)
+    ],
     "scenes": lambda: seeds(scene, 8),
 }
 
@@ -89,7 +103,7 @@ RECORD = Path(__file__).with_name("drawings.json")
 def test_a_drawing_is_the_one_that_results_were_measured_on(name):
     found, recorded = summary(DRAWINGS[name]()), json.loads(RECORD.read_text())[name]
     assert len(found) == len(recorded)
-    np.testing.assert_allclose(found, recorded, rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(found, recorded, rtol=2e-3, atol=1e-9)
 
 
 if __name__ == "__main__":

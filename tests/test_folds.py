@@ -187,7 +187,7 @@ def test_tables_give_the_spread_over_the_folds(outcome, tmp_path, monkeypatch):
     assert entry["measured"] == pytest.approx(outcome.result["metrics"])
     assert (entry["data"], entry["seeds"], entry["parameters"]) == ("embedded", [3], 4_384_498)
     iou, spread = (outcome.result[kind]["iou"] for kind in ("metrics", "spread"))
-    assert f"| 0.6896 | {iou:.4f} ± {spread:.4f} |" in results.scoreboard("face_masks")
+    assert f"| 0.6896 ± 0.0400 | {iou:.4f} ± {spread:.4f} |" in results.scoreboard("face_masks")
 
 
 def test_a_metric_that_only_some_folds_have():

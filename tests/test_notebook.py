@@ -109,6 +109,16 @@ def test_time_and_memory_of_the_course_s_own_notebooks_are_kept(tmp_path, monkey
     assert all(entry["passed"] for entry in kept.values())
 
 
+def test_a_digest_is_of_the_code_alone(tmp_path, capsys):
+    path = write_notebook(tmp_path / "lesson.ipynb", 'REPOSITORY = "https://github.com/OWNER/REPOSITORY"', "1 + 1")
+    before = notebook.code_digest(path)
+    notebook.run_notebooks([path], tmp_path / "out", in_place=True)
+    path.write_text(path.read_text().replace("OWNER/REPOSITORY", "somebody/course"))
+    assert notebook.code_digest(path) == before
+    path.write_text(path.read_text().replace("1 + 1", "1 + 2"))
+    assert notebook.code_digest(path) != before
+
+
 def test_a_notebook_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such notebook: .*lost.ipynb"):
         notebook.run_notebooks([tmp_path / "lost.ipynb"], tmp_path)

@@ -8,7 +8,7 @@ import pytest
 import benchmarks.report as speed
 from seglib import readme, results
 from seglib.config import reports
-from seglib.notebook import all_notebooks
+from seglib.notebook import all_notebooks, code_digest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,6 +31,8 @@ def test_notebooks_say_what_they_cost():
         text = path.read_text(encoding="utf-8")
         assert readme.rendered_notebook(path.name, text) == text, ADVICE
         assert f"{readme.cost(path.name)}" in text
+        # Of the code as it is now, not of some that was there before.
+        assert measured[path.name]["code"] == code_digest(path), f"run `python -m seglib notebooks --in-place {path}`"
         assert measured[path.name]["seconds"] < 240  # together under 15 minutes
         assert measured[path.name]["peak_memory_mb"] < 4096
     assert sum(one["seconds"] for one in measured.values()) < 900

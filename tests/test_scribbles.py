@@ -452,8 +452,8 @@ def test_the_largest_part_has_a_stroke_however_small():
 
 
 def test_what_hardly_comes_apart_is_one_part():
-    halves = box(120, 170, (75, 105), (20, 60)) | box(120, 170, (75, 105), (64, 104))  # 1200 pixels each, 4 between
-    far = box(120, 170, (75, 105), (20, 60)) | box(120, 170, (75, 105), (90, 130))
+    halves = box(120, 170, (75, 105), (20, 60)) | box(120, 170, (75, 105), (68, 108))  # 1200 pixels each, 8 between
+    far = box(120, 170, (75, 105), (20, 60)) | box(120, 170, (75, 105), (70, 110))  # 10 between
     large = box(120, 170, (5, 60), (5, 60))
     assert all((scribble(large | halves, rng(seed))[75:] > 0).any() for seed in range(10))
     assert not any((scribble(large | far, rng(seed))[75:105, :130] > 0).any() for seed in range(10))
@@ -502,6 +502,34 @@ def test_the_background_s_stroke_is_in_one_region_beside_the_object():
         assert any(inside)
         used += inside
     assert (used > 0).all()
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_the_background_s_stroke_may_come_as_near_as_ten_pixels(turn):
+    mask = np.rot90(box(100, 160, (0, 100), (0, 60)), turn)
+    away = distance_transform_cdt(~mask, "chessboard")
+    assert min(away[scribble(mask, rng(seed)) < 0].min() for seed in range(40)) == 11  # ten pixels lie between
+
+
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_a_region_beside_the_object_needs_1600_pixels(scale):
+    """Where none has as many, the stroke may also lie within the object's bounding box."""
+    height, slope, margin = round(100 * scale), round(120 * scale), round(10 * scale)
+    for width in (round(16 * scale) - 1, round(16 * scale)):
+        y, x = np.mgrid[:height, : slope + margin + width]
+        mask = (x <= y * slope / height) & (x < slope)  # a triangle that leaves one corner of its bounding box
+        mask[-1, :slope] = True
+        beside = [np.nonzero(scribble(mask, rng(seed), scale) < 0)[1].min() >= slope + margin for seed in range(20)]
+        assert all(beside) == (width == round(16 * scale))
+
+
+@pytest.mark.parametrize("scale", [1, 0.5])
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_gap_in_the_object_needs_1600_pixels_beyond_the_margin(scale, turn):
+    enough, margin, length = round(16 * scale), round(10 * scale), round(100 * scale)
+    for width in (enough - 1, enough):
+        gap = np.rot90(box(120, length, (20, 20 + width + 2 * margin), (0, length)), turn)  # from edge to edge
+        assert (scribble(~gap, rng(), scale) < 0).any() == (width == enough)
 
 
 def test_a_region_is_the_likelier_the_larger():

@@ -128,6 +128,10 @@ def test_schedules():
     )
     # Two epochs without a lower loss are one more than the patience: the rate falls after epochs 3 and 5.
     assert flat.column("learning_rate") == pytest.approx([0.01, 0.01, 0.01, 0.001, 0.001, 0.0001])
+    patient = train(
+        nn.Conv2d(1, 1, 1), data, loss=lambda logits, target: 0 * logits.sum(), epochs=8, schedule="plateau"
+    )
+    assert patient.column("learning_rate") == pytest.approx([0.01] * 7 + [0.001])  # five epochs, where nothing is said
     assert len(set(train(tiny_unet(), data, epochs=3).column("learning_rate"))) == 1
 
 
@@ -259,6 +263,24 @@ def test_evaluate_and_predict_agree_with_the_metrics_computed_directly():
     assert torch.equal(predict(model, images) >= 0.5, model(images) >= 0)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "processor", "chosen"),
+    [
+        (None, {}, "float32"),
+        (None, {"avx512_bf16": False, "amx_bf16": True}, "bf16"),
+        (None, {"avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ((7, 5), {"amx_bf16": True}, "float32"),
+        ((8, 0), {}, "bf16"),
+    ],
+)
+def test_bf16_is_chosen_where_it_is_multiplied_fast(monkeypatch, gpu, processor, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
+    assert training.resolve_precision("auto") == chosen
+    assert training.resolve_precision("fp16") == "fp16"
+
+
 def test_nothing_but_lines_goes_to_a_log(capsys):
     train(tiny_unet(), on_epoch=lambda row: print("epoch", row["epoch"]))
     written = capsys.readouterr()
@@ -282,6 +304,21 @@ def test_a_run_is_taken_up_at_its_last_checkpoint(tmp_path):
     nn.init.ones_(second.head.weight)  # must be replaced by what the checkpoint holds
     history = train(second, epochs=4, folder=tmp_path / "cut", schedule="plateau")
     assert history.column("epoch") == [1, 2, 3, 4]
+    assert same(whole.state_dict(), second.state_dict())
+
+
+def test_a_run_that_is_taken_up_remembers_its_best_weights(tmp_path):
+    def stop(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    data = pairs()
+    opposite = SegmentationDataset(data.images, [1 - mask for mask in data.masks])  # the more it learns, the worse
+    whole, first, second = (tiny_unet() for _ in range(3))
+    assert train(whole, data, opposite, epochs=4, monitor="loss").best["epoch"] == 1
+    with pytest.raises(KeyboardInterrupt):
+        train(first, data, opposite, epochs=4, monitor="loss", folder=tmp_path, on_epoch=stop)
+    assert train(second, data, opposite, epochs=4, monitor="loss", folder=tmp_path).best["epoch"] == 1
     assert same(whole.state_dict(), second.state_dict())
 
 
