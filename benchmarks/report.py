@@ -59,7 +59,7 @@ def other_lines(record: Mapping, quality: Mapping) -> list[list]:
         lines.append([what, f"leanest: {leanest}", ratio_cell(ratio, LEANEST), f"{LEANEST:.2f}"])
     slow, _, _ = quality["times_faster"].values()
     ratio = {"median": median(slow), "low": min(slow), "high": max(slow)}
-    what = "time to a validation IoU of 0.90, denoising, fast recipe"
+    what = "time to the report's IoU of 0.909, denoising, fast recipe of four epochs"
     lines.append([what, "the report's recipe in PyTorch's defaults", ratio_cell(ratio, QUALITY), f"{QUALITY:g}"])
     return lines
 

@@ -1,9 +1,10 @@
-"""How long each recipe of the denoising report takes to a validation IoU of 0.90: python -m benchmarks.time_to_quality
+"""How long each recipe takes to the denoising report's IoU of 0.909: python -m benchmarks.time_to_quality
 
 Three ways to train the same network on the same pairs, in turns in one process, so that a machine that slows down
 slows all of them: the report's recipe in PyTorch's defaults (float32, NCHW), the same with the arithmetic that
-the course uses everywhere (bf16 where the processor has matrix units for it, NHWC), and the fast recipe. The clock
-includes validation after each epoch. Written to results/time_to_quality.json.
+the course uses everywhere (bf16 where the processor has matrix units for it, NHWC), and the fast recipe, with four
+epochs, for two end a little below that IoU. The clock includes validation after each epoch. Written to
+results/time_to_quality.json.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from seglib import experiment, results
 from seglib.config import load_row
 from seglib.files import shipped
 
-QUALITY = 0.90
+QUALITY = load_row("denoising", "report").reported["iou"]
 SEEDS = (0, 1, 2)
 RECIPES = {
     "the report's recipe, PyTorch's defaults": (
@@ -23,7 +24,7 @@ RECIPES = {
         {"training.precision": "float32", "training.channels_last": False},
     ),
     "the report's recipe, bf16 and NHWC": ("report", {}),
-    "the fast recipe": ("fast", {}),
+    "the fast recipe, four epochs": ("fast", {"training.epochs": 4}),
 }
 
 
@@ -53,7 +54,7 @@ def main() -> None:
         for name, (row, overrides) in RECIPES.items():
             seconds[name].append(seconds_to_quality(load_row("denoising", row, "quick", overrides), seed, data))
             print(f"seed {seed}, {name}: {seconds[name][-1]} s", flush=True)
-    fast = seconds["the fast recipe"]
+    *_, fast = seconds.values()
     record = {
         "command": "python -m benchmarks.time_to_quality",
         "quality": f"mean IoU of {QUALITY} over {len(data.validation)} validation pairs ({data.description})",

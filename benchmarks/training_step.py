@@ -52,10 +52,11 @@ def operations(network: nn.Module, image: torch.Tensor) -> int:
 
 def measure() -> dict:
     precision = resolve_precision("auto")
-    peak = matrix_peak(torch.bfloat16 if precision == "bf16" else torch.float32)
-    cases = []
+    peaks, cases = [], []
     for widths_name, widths in WIDTHS.items():
         for size in SIZES:
+            # A machine that is slow for a moment is slow for a product, too.
+            peaks.append(matrix_peak(torch.bfloat16 if precision == "bf16" else torch.float32))
             torch.manual_seed(0)
             networks, batch = peers.networks(widths), PIXELS // size**2
             steps = STEPS[widths_name]
@@ -80,8 +81,10 @@ def measure() -> dict:
                 "gigaflops": {name: round(count / 1e9, 2) for name, count in flops.items()},
                 "seconds": seconds,
                 "ratios": {name: ratios(s, seconds["seglib"]) for name, s in seconds.items() if name != "seglib"},
-                "share_of_matrix_peak": round(flops["seglib"] / median(seconds["seglib"]) / peak, 3),
             }
             cases.append(case)
-            print(f"widths {widths_name}, {size} px: {case['ratios']}, of the peak {case['share_of_matrix_peak']}")
-    return {"precision": precision, "matrix_peak_gflops": round(peak / 1e9), "cases": cases}
+            print(f"widths {widths_name}, {size} px: {case['ratios']}")
+    peak = max(peaks) / 1e9
+    for case in cases:
+        case["share_of_matrix_peak"] = round(case["gigaflops"]["seglib"] / median(case["seconds"]["seglib"]) / peak, 3)
+    return {"precision": precision, "matrix_peak_gflops": round(peak), "cases": cases}

@@ -86,7 +86,7 @@ def test_tables_of_speed_are_those_on_record():
 
 def test_the_example_runs(capsys):
     (program,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
-    assert len([line for line in program.splitlines() if line.strip()]) <= 13
+    assert len([line for line in program.splitlines() if line.strip()]) <= 10
     exec(program, {})
     assert 0 < float(capsys.readouterr().out.splitlines()[-1]) <= 1
 
