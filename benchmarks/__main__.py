@@ -33,11 +33,12 @@ def main() -> None:
     folder = root()
     path = folder / "results" / NAME
     record = results.read_record(NAME) if path.is_file() else {"command": "python -m benchmarks"}
+    commit = results.commit()  # as it is before the first part is written
     for part in options.parts or PARTS:
         print(f"— {part}")
         start = time.perf_counter()
         record[part] = modules[part].measure()
-        record[part]["run"] = results.describe_run(time.perf_counter() - start, precision=None)
+        record[part]["run"] = results.describe_run(time.perf_counter() - start, precision=None) | {"commit": commit}
         results.write(path, record)
     if "growth" in record:
         modules["growth"].draw(record["growth"], folder / "benchmarks" / "growth.png")
