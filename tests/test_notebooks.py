@@ -248,7 +248,7 @@ def bad_notebook():
         new_code_cell("clear_output()\nplot()", outputs=[picture(), picture(kind="image/svg+xml")], metadata=ignored),
         new_markdown_cell("*A caption of more than twenty letters.* And more."),
         new_code_cell("open('/tmp/list.txt')", outputs=[printed("a warning", "stderr")], metadata=ignored),
-        new_code_cell("where()", outputs=[printed("<a> in /opt/course/seglib"), printed("file:///x")], metadata=ignored),
+        new_code_cell("where()", outputs=[printed("<a> in /opt/notes/seglib"), printed("file:///x")], metadata=ignored),
         new_code_cell("ours()", outputs=[new_output("execute_result", {"text/plain": "'/srv/data'"})]),
     ]
     return new_notebook(cells=cells)
@@ -278,7 +278,7 @@ SAID = {
         "badges: ['https://colab.research.google.com/github/somebody/else",
         "addresses to fetch the course from: []",
     ],
-    it_names_no_path_of_a_machine: ["C:\\data", "`/root`", "/tmp/list.txt", "/opt/course", "file:/", "/srv/data"],
+    it_names_no_path_of_a_machine: ["C:\\data", "`/root`", "/tmp/list.txt", "/opt/notes", "file:/", "/srv/data"],
     each_picture_has_a_checked_number_beside_it: [
         "without a number: clear_output()",
         "not compared: plot();",
