@@ -75,7 +75,6 @@ def wait_for(condition, process, seconds=120):
 
 
 def test_a_node_is_killed_in_mid_sweep_and_every_cell_is_done_once(tmp_path, checkout, cluster):
-    second = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     results, runs = tmp_path / "results" / "denoising", tmp_path / "runs" / "denoising"
     command = [sys.executable, "-m", "seglib", "sweep", "denoising", "small", "--backend", "ray"]
     command += ["--out", str(tmp_path / "results")]
@@ -86,6 +85,9 @@ def test_a_node_is_killed_in_mid_sweep_and_every_cell_is_done_once(tmp_path, che
         """The cells that are being worked on, and have been for an epoch: with one core each, one a node."""
         return {place.parents[1].name for place in runs.glob("*/checkpoints/*.pt")}
 
+    # The second joins later: the sweep itself, which may be attached to any node of its machine, must not lose its own.
+    wait_for(lambda: len(begun()) == 1, sweep)
+    second = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     wait_for(lambda: len(begun()) == 2, sweep)
     interrupted, before = begun(), len(list(results.glob("*.json")))
     cluster.remove_node(second, allow_graceful=False)
