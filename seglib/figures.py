@@ -256,8 +256,8 @@ def dots(
     )
     axis.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
     for (name, value), (colour, style, _) in zip((lines or {}).items(), STYLES[1:]):
-        style = REPORTED if name.startswith("reported") else {"color": colour, "ls": style}
-        axis.axvline(value, label=name, **style)
+        look = REPORTED if name.startswith("reported") else {"color": colour, "ls": style}
+        axis.axvline(value, label=name, **look)
     axis.grid(alpha=0.3, axis="x")
     if lines:
         figure.legend(frameon=False, loc="outside lower center", ncols=len(lines))

@@ -51,7 +51,6 @@ EARLIER = {
     "ResNet": "what other people's networks are built on, in a table of them",
     "ensembles": "the networks of three folds, used together for a picture of what they miss",
 }
-OTHERWISE = {"cross-entropy for several classes": "several classes: softmax, cross-entropy"}  # what a notebook says
 TAUGHT = [row for row in tables() if len(row) == 3 and row[2] != "where"]
 NAMED = {name for row in TAUGHT for name in re.findall(r"`([^`]+)`", row[1])}
 
@@ -91,7 +90,6 @@ def test_names_are_those_of_the_code():
 def test_where_it_is_taught_there_is_talk_of_it(row):
     what, names, where = row
     terms = terms_of(what) + [name + loss for name in re.findall(r"`([^`]+)`", names) for loss in ("", "_loss")]
-    terms += [OTHERWISE[term] for term in terms if term in OTHERWISE]
     assert "](" in where
     for link in re.findall(r"\]\(([^)]+)\)", where):
         text = re.sub(r"\s+", " ", text_of(ROOT / "notebooks" / link))
@@ -110,7 +108,7 @@ def test_before_it_is_taught_there_is_no_talk_of_it(row):
 
 
 def test_exceptions_are_still_in_the_tables():
-    assert {*ORDINARY, *EARLIER, *OTHERWISE} <= {term for what, *_ in TAUGHT for term in terms_of(what)}
+    assert {*ORDINARY, *EARLIER} <= {term for what, *_ in TAUGHT for term in terms_of(what)}
 
 
 def test_the_thread_is_the_one_that_notebooks_say_themselves():

@@ -153,17 +153,23 @@ def test_totals_of_unequal_shares_add_up_to_the_totals_of_all(found):
     assert np.isfinite(found[0]["summed"]["iou_sand"])
 
 
+@pytest.fixture(scope="module")
+def together():
+    """The gradients of one process that sees all images."""
+    return gradients()
+
+
 @pytest.mark.parametrize(("kind", "name"), MEANS)
-def test_gradients_of_two_processes_are_those_of_one_with_twice_the_images(found, kind, name):
-    expected = gradients()[f"{kind}, {name}"]
+def test_gradients_of_two_processes_are_those_of_one_with_twice_the_images(found, together, kind, name):
+    expected = together[f"{kind}, {name}"]
     assert expected.any()
     for each in found[:2]:
         torch.testing.assert_close(each["gradients"][f"{kind}, {name}"], expected, rtol=1e-9, atol=1e-12)
 
 
-def test_gradients_of_a_mean_weighted_by_classes_are_averaged_over_the_processes(found):
+def test_gradients_of_a_mean_weighted_by_classes_are_averaged_over_the_processes(found, together):
     """Each process divides by the weights of its own images: it is the mean of two means, not that of all images."""
-    shares, together = [gradients(part)["classes, weighted"] for part in (slice(0, 5), slice(5, 10))], gradients()
+    shares = [gradients(part)["classes, weighted"] for part in (slice(0, 5), slice(5, 10))]
     for each in found[:2]:
         torch.testing.assert_close(each["gradients"]["classes, weighted"], sum(shares) / 2, rtol=1e-9, atol=1e-12)
         assert not torch.allclose(each["gradients"]["classes, weighted"], together["classes, weighted"], rtol=1e-3)
