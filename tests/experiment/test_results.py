@@ -12,7 +12,7 @@ from seglib.__main__ import main
 from seglib.config import ROWS, load_row, load_rows, reports
 from seglib.results import measured, number, read, result_path, scoreboard, summary, write
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def result(row="report", seed=0, scale="quick", data="embedded", overrides=None, **metrics):

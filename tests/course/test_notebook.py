@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from seglib import experiment, notebook
 from seglib.config import ConfigError, load_row, reports
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def write_notebook(path: Path, *cells: str) -> Path:

@@ -10,7 +10,7 @@ from seglib import baselines, losses, metrics, training
 from seglib.config import reports
 from seglib.models import blocks
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "notebooks/README.md").read_text(encoding="utf-8")
 LESSONS = {path.stem[:2].lstrip("0"): path for path in sorted(ROOT.glob("notebooks/*.ipynb"))}
 CODE = "\n".join(

@@ -10,7 +10,7 @@ from seglib import readme, results
 from seglib.config import reports
 from seglib.notebook import all_notebooks, code_digest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ from seglib.__main__ import main
 from seglib.config import row_names
 from seglib.files import write_whole
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("version", ["3.10.14", "3.11.0", "3.11.3", "3.11.4", "3.12.0", "3.13.9", "3.14.0"])

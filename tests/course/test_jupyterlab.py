@@ -20,7 +20,7 @@ import requests
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.support.ui import WebDriverWait
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BROWSER = os.environ.get("SEGLIB_BROWSER") or shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
 NOTEBOOKS = [*sorted(ROOT.glob("notebooks/**/*.ipynb")), ROOT / "reduce_dataset.ipynb"]

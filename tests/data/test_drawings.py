@@ -2,7 +2,7 @@
 
 Each picture is summed up by four numbers: its mean, its standard deviation, and its means weighted by how far down and
 how far to the right a pixel lies. They hold to two thousandths, for releases of OpenCV round a drawing's edges in
-different ways. `python tests/test_drawings.py` writes those of today into tests/drawings.json.
+different ways. `python tests/data/test_drawings.py` writes those of today into tests/data/drawings.json.
 """
 
 import json

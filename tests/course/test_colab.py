@@ -17,7 +17,7 @@ import torch as installed_torch
 
 from seglib import colab
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [*sorted(ROOT.glob("notebooks/**/*.ipynb")), ROOT / "reduce_dataset.ipynb"]
 
 
