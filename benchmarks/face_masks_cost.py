@@ -12,8 +12,8 @@ import sys
 from statistics import median
 
 from seglib import experiment, results
-from seglib.config import load_row
 from seglib.files import shipped
+from seglib.rows import load_row
 
 from .timing import in_own_process, peak_resident
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from matplotlib.ticker import LogLocator, NullLocator
 
-from seglib.figures import BLUE, ORANGE
+from seglib.course.figures import BLUE, ORANGE
 from seglib.files import write_whole
 from seglib.models.unet import UNet
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from seglib import experiment
-from seglib.config import load_row
 from seglib.losses import weighted_sum
+from seglib.rows import load_row
 from seglib.training import OPTIMIZERS, make_loader, resolve_precision
 
 from .timing import DEVICE, wait

@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 from seglib import experiment, results
-from seglib.config import load_row
 from seglib.export import to_onnx
 from seglib.files import root
-from seglib.refinement import refine
+from seglib.reports.neural_segmentello.refinement import refine
+from seglib.rows import load_row
 
 ROWS = (
     "tiny16-32_bce-dice",

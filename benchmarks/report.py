@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from statistics import median
 
-from seglib.readme import replace_one
+from seglib.course.pages import replace_one
 from seglib.results import markdown_table
 
 # How many times as much as ours the best other way must take.

@@ -13,8 +13,8 @@ import contextlib
 from statistics import median
 
 from seglib import experiment, results
-from seglib.config import load_row
 from seglib.files import shipped
+from seglib.rows import load_row
 
 QUALITY = load_row("denoising", "report").reported["iou"]
 SEEDS = (0, 1, 2)

@@ -8,15 +8,15 @@ import os
 import sys
 
 try:
-    from .config import SCALES, ConfigError, load_row, parse_override, reports
+    from .reports import find_report, reports
+    from .reports.keys import SCALES, ConfigError
+    from .rows import check_report, load_row, load_rows, parse_override
 except ModuleNotFoundError as missing:
-    sys.exit(
-        f"seglib: the package {missing.name!r} is not installed; in the course's folder, `make notebooks` installs all"
-    )
+    sys.exit(f"seglib: {missing}; in the course's folder, `make notebooks` installs all")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m seglib", description=__doc__)
+    parser = argparse.ArgumentParser(prog="seglib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     rows = commands.add_parser("rows", help="list every row: parameters, reported and measured numbers")
@@ -56,11 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
     download.add_argument("name", help="coco-val2017 or pascal-voc-2012")
     download.add_argument("--data", metavar="DIR", help="folder for the real data (default: SEGLIB_DATA)")
 
-    build = commands.add_parser(
-        "build", help="make the scribble challenge's task from Pascal VOC, or the Mars homework's file from AI4Mars"
+    build = commands.add_parser("build", help="make a report's real data from a data set that is published")
+    build.add_argument("report")
+    build.add_argument(
+        "source", help="scribbles: the folder VOCdevkit/VOC2012; mars_terrain: ai4mars-dataset-merged-0.1"
     )
-    build.add_argument("task", choices=("scribbles", "mars"))
-    build.add_argument("source", help="the folder VOCdevkit/VOC2012, or ai4mars-dataset-merged-0.1")
     build.add_argument("--masks", help="scribbles: folder of class masks (default: SegmentationClass of the source)")
     build.add_argument(
         "--out",
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"interrupted; the same command goes on {place}", file=sys.stderr)
         return 130
     except ModuleNotFoundError as missing:
-        print(f"seglib: the package {missing.name!r} is not installed", file=sys.stderr)
+        print(f"seglib: {missing}", file=sys.stderr)
         return 1
     except (ConfigError, OSError, ValueError, RuntimeError) as error:
         print(f"seglib {options.command}: {error}", file=sys.stderr)
@@ -115,7 +115,7 @@ def _run(options) -> int:
     from accelerate import PartialState
 
     from . import experiment
-    from .notebook import print_epoch
+    from .course.notebook import print_epoch
 
     outcome = experiment.run(
         options.report,
@@ -170,29 +170,20 @@ def _download(options) -> int:
 
 
 def _build(options) -> int:
-    if options.task == "mars":
-        from .data.ai4mars import build_from_ai4mars
-
-        count = build_from_ai4mars(options.source, options.out)
-        print(f"{count} labelled rows in {options.out}")
-        return 0
-    from .data.scribbles import build_from_voc
-
-    masks = options.masks or os.path.join(options.source, "SegmentationClass")
-    count = build_from_voc(options.source, masks, options.out, seed=options.seed)
-    print(f"{count} photographs with strokes and masks in {options.out}")
+    check_report(options.report)
+    print(find_report(options.report).build(options.source, options.out, options.masks, options.seed))
     return 0
 
 
 def _notebooks(options) -> int:
-    from .notebook import run_notebooks
+    from .course.notebook import run_notebooks
 
     return run_notebooks(options.paths, options.out, in_place=options.in_place)
 
 
 def _readme(options) -> int:
+    from .course.pages import update
     from .files import root
-    from .readme import update
 
     if root() is None:
         raise FileNotFoundError("seglib is not run from the course's folder, whose files quote results")
@@ -202,8 +193,7 @@ def _readme(options) -> int:
 
 def _reproduce(options) -> int:
     from . import experiment, results
-    from .config import load_rows
-    from .notebook import print_epoch
+    from .course.notebook import print_epoch
 
     scale, seed = options.scale, options.seed
     for report in options.reports or reports():
@@ -223,7 +213,7 @@ def _reproduce(options) -> int:
 
 
 def _address(options) -> int:
-    from .notebook import set_address
+    from .course.notebook import set_address
 
     print("changed: " + (", ".join(path.name for path in set_address(options.url)) or "nothing"))
     return 0

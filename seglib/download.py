@@ -22,7 +22,7 @@ from typing import NamedTuple
 import requests
 from tqdm import tqdm
 
-from .config import nearest
+from .rows import nearest
 
 TRIES = 5  # connections in a row that bring nothing new, before a download is given up
 PAUSE = 1.0  # seconds before the next connection; twice as long after each that brought nothing new

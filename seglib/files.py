@@ -11,6 +11,8 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
+__all__ = ["root", "shipped", "write_grey", "write_mask", "write_whole"]
+
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str = "file") -> Path:
     """Lets `write` fill a temporary file beside `path` and puts it in place only when that worked.
@@ -41,13 +43,14 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> Path:
-    """Writes a mask (H, W) as a PNG file of 0 and 255, whole or not at all. Raises OSError as `write_whole`."""
-    return write_grey(path, mask.astype(np.uint8) * 255)
+    """Writes a mask (H, W) as a PNG file, whole or not at all: bool as 0 and 255, class labels uint8 as they are.
+    Raises OSError as `write_whole`."""
+    return write_grey(path, mask.astype(np.uint8) * 255 if mask.dtype == bool else mask)
 
 
 def write_grey(path: str | Path, picture: np.ndarray) -> Path:
     """Writes a grey picture or class labels, uint8 (H, W), as a PNG file, likewise."""
-    encoded = cv2.imencode(".png", picture)[1]
+    encoded = cv2.imencode(".png", picture)[1].tobytes()
     return write_whole(path, lambda file: file.write(encoded), "mask")
 
 

@@ -4,22 +4,47 @@ A binary target is float (N, 1, H, W), as the logits are; a target of classes is
 (N, classes, H, W). The formulas are the same: p is the probability σ(logit), or of each class the softmax; t is the
 target, or of each class 1 where it is the target.
 
-Pixels whose target is 255 are ignored, whatever the logits there: padding, or what nobody labelled. Half-precision
-logits are taken to float32 first, also under autocast: a sum over an image overflows float16.
+Pixels whose target is 255 are ignored, whatever the logits there: padding, or what nobody labelled. So a mask of 0 and
+255 would lose its object without a word: a binary target that holds both and no 1 gives a `TargetWarning` (on the CPU
+only, and not where its ignored pixels are padding). Half-precision logits are taken to float32 first, also under
+autocast: a sum over an image overflows float16.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
-from .data.common import IGNORE, check_classes
+__all__ = [
+    "IGNORE",
+    "LOSSES",
+    "TargetWarning",
+    "WeightedSum",
+    "bce_loss",
+    "boundary_loss",
+    "cross_entropy_loss",
+    "dice_loss",
+    "distance_boundary_loss",
+    "focal_loss",
+    "iou_loss",
+    "signed_distance",
+    "sobel_boundary_loss",
+    "weighted_sum",
+]
+
+IGNORE = 255  # in a target: this pixel counts neither in losses nor in metrics
+DIVIDE = "divide a 0/255 mask by 255"
+
+
+class TargetWarning(UserWarning):
+    """A target that is probably not what its caller thinks."""
 
 
 def bce_loss(logits: Tensor, target: Tensor, positive_weight: float = 1.0) -> Tensor:
@@ -69,7 +94,8 @@ def cross_entropy_loss(logits: Tensor, target: Tensor, class_weights: Sequence[f
         if of_class.shape != (logits.shape[1],):
             raise ValueError(f"expected a weight for each of {logits.shape[1]} classes, got {class_weights}")
         weights = (target * of_class[:, None, None]).sum(1, keepdim=True)  # an ignored pixel is of no class
-    losses = -(target * logits.log_softmax(1)).sum(1, keepdim=True)
+    # Where a class is not the true one its log p may be −∞, of which 0 times would be NaN.
+    losses = -torch.where(target > 0, logits.log_softmax(1), 0).sum(1, keepdim=True)
     total = weights.sum()
     return (losses * weights).sum() / torch.where(total > 0, total, 1)
 
@@ -97,8 +123,9 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     else:
         sides = [(target, logits.log_softmax(1))]
     above_zero = torch.finfo(logits.dtype).tiny  # at 0, a power below 1 has no slope
-    losses = 0
+    losses = torch.zeros_like(valid)
     for share, log in sides:
+        log = torch.where(share > 0, log, 0)  # it may be −∞ where it does not count
         wrong = (-torch.expm1(log)).clamp(min=above_zero)  # 1 − p without cancellation where p is near 1
         losses = losses - (share * wrong**gamma * log).sum(1, keepdim=True)
     return (losses * valid).sum() / valid.sum().clamp(min=1)
@@ -109,21 +136,22 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
 
     1 − (2 Σ pt + s) / (Σ p + Σ t + s), sums over an image's pixels and s = `smooth`
     (Milletari et al. 2016, arXiv 1606.04797, without their squares). On an empty target it still falls, with a
-    gradient, as p goes to 0; without `smooth` it would be stuck at 1.
+    gradient, as p goes to 0; with s = 0 it is stuck at 1, and 0 only where nothing at all is predicted either.
 
     Args:
         logits, target, errors: as for `bce_loss` or `cross_entropy_loss`.
-        smooth: added to numerator and denominator, in pixels; above 0.
+        smooth: added to numerator and denominator, in pixels, at least 0; else another ValueError.
 
     Example:
         >>> dice_loss(torch.full((1, 1, 2, 2), 20.0), torch.ones(1, 1, 2, 2))  # a perfect prediction
         tensor(0.)
     """
+    _check_smooth(smooth)
     logits, target, valid = _prepare(logits, target)
     probability, target = (_probability(logits) * valid).flatten(2), target.flatten(2)
     overlap = (probability * target).sum(2)
     total = probability.sum(2) + target.sum(2)
-    return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
+    return (1 - _share(2 * overlap + smooth, total + smooth)).mean()
 
 
 def iou_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
@@ -139,11 +167,12 @@ def iou_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
         >>> iou_loss(torch.full((1, 1, 2, 2), 20.0), torch.ones(1, 1, 2, 2))  # a perfect prediction
         tensor(0.)
     """
+    _check_smooth(smooth)
     logits, target, valid = _prepare(logits, target)
     probability, target = (_probability(logits) * valid).flatten(2), target.flatten(2)
     overlap = (probability * target).sum(2)
     union = probability.sum(2) + target.sum(2) - overlap
-    return (1 - (overlap + smooth) / (union + smooth)).mean()
+    return (1 - _share(overlap + smooth, union + smooth)).mean()
 
 
 def sobel_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -198,6 +227,8 @@ def signed_distance(target: Tensor) -> Tensor:
     """φ of `boundary_loss` for binary targets (N, C, H, W), usually C = 1: outside an object the distance to it in
     pixels, inside −(the distance to the background − 1); 0 everywhere where a target has no object or no background,
     and at ignored pixels (255), which are neither."""
+    from scipy import ndimage  # which only this loss needs
+
     maps = []
     for mask in target.detach().cpu().float().numpy().reshape(-1, *target.shape[-2:]):  # NumPy has no bfloat16
         phi = np.zeros(mask.shape)
@@ -221,7 +252,7 @@ def distance_boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
     return boundary_loss(logits, distance_map) * (valid.numel() / valid.sum().clamp(min=1))
 
 
-LOSSES = {
+LOSSES: dict[str, Callable[..., Tensor]] = {
     "bce": bce_loss,
     "ce": cross_entropy_loss,
     "focal": focal_loss,
@@ -263,7 +294,7 @@ def weighted_sum(
             f"got {dict(weights)}"
         )
     used = {name: weight for name, weight in weights.items() if weight > 0}
-    options = {
+    options: dict[str, Callable[..., Tensor]] = {
         "bce": partial(bce_loss, positive_weight=positive_weight),
         "ce": partial(cross_entropy_loss, class_weights=class_weights),
         "focal": partial(focal_loss, gamma=focal_gamma),
@@ -274,20 +305,69 @@ def weighted_sum(
 class WeightedSum:
     """What `weighted_sum` returns. `set_epoch`, counted from 0, is called before each epoch."""
 
-    def __init__(self, weights: Mapping[str, float], boundary_growth: float, losses: Mapping[str, Callable]):
-        self.weights, self.boundary_growth, self.losses, self.epoch = weights, boundary_growth, losses, 0
+    def __init__(
+        self, weights: Mapping[str, float], boundary_growth: float, losses: Mapping[str, Callable[..., Tensor]]
+    ):
+        self.weights: Mapping[str, float] = weights
+        self.boundary_growth: float = boundary_growth
+        self.losses: Mapping[str, Callable[..., Tensor]] = losses
+        self.epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        total = 0
+        terms = []
         for name, weight in self.weights.items():
             if self.boundary_growth:
                 share = min(1.0, self.boundary_growth * (self.epoch + 1))
                 weight *= share if name == "boundary" else 1 - share
-            total = total + weight * self.losses[name](logits, target)
-        return total
+            terms.append(weight * self.losses[name](logits, target))
+        return sum(terms[1:], start=terms[0])
+
+
+def check_classes(labels: Tensor, classes: int) -> None:
+    """Raises ValueError where a label is no class; the caller has put one in the place of what is ignored.
+
+    On an accelerator, where looking would make every step wait for the device, it does not look.
+    """
+    if labels.device.type == "cpu" and labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"expected classes from 0 to {classes - 1}, or {IGNORE} where it is ignored, got "
+            f"{labels.min().item()} to {labels.max().item()}"
+        )
+
+
+def check_mask(values: Tensor) -> None:
+    """Raises ValueError where a value is outside [0, 1], or NaN; of an accelerator's as `check_classes`."""
+    if values.device.type == "cpu" and values.numel() and not 0 <= values.min() <= values.max() <= 1:
+        raise ValueError(
+            f"expected target values in [0, 1], or {IGNORE} where it is ignored, got {values.min().item():g} to "
+            f"{values.max().item():g}; {DIVIDE}"
+        )
+
+
+def ignored_within(ignored: Tensor) -> Tensor:
+    """How many pixels of each image are ignored and no padding: bool (N, C, H, W) → int64 (N,).
+
+    Padding is what lies below the last row, or to the right of the last column, with a pixel that counts.
+    """
+    rows, columns = (torch.arange(length, device=ignored.device) for length in ignored.shape[-2:])
+    last_row = torch.where(ignored.all(-1), -1, rows).amax(-1)[..., None, None]
+    last_column = torch.where(ignored.all(-2), -1, columns).amax(-1)[..., None, None]
+    within = ignored & (rows[:, None] <= last_row) & (columns <= last_column)
+    return within.flatten(1).sum(1)
+
+
+def _check_smooth(smooth: float) -> None:
+    if not 0 <= smooth < math.inf:
+        raise ValueError(f"expected smooth of at least 0 pixels, got {smooth}")
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """part / whole, and of nothing 1: what is empty and found empty agrees."""
+    nothing = whole < torch.finfo(whole.dtype).tiny  # where even the slope would be infinite
+    return torch.where(nothing, 1, part / torch.where(nothing, 1, whole))
 
 
 def _probability(logits: Tensor) -> Tensor:
@@ -322,10 +402,9 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         )
     counts = target != IGNORE
     target = torch.where(counts, target, 0)
-    # On an accelerator this check would make every step wait for the device.
-    if target.device.type == "cpu" and not 0 <= target.min() <= target.max() <= 1:
-        raise ValueError(
-            f"expected target values in [0, 1], or {IGNORE} where it is ignored, got {target.min().item():g} to "
-            f"{target.max().item():g}; divide a 0/255 mask by 255"
+    check_mask(target)
+    if target.device.type == "cpu" and not target.any() and ignored_within(~counts).any():
+        warnings.warn(
+            f"the target holds 0 and {IGNORE}, which is ignored, but no 1: {DIVIDE}", TargetWarning, stacklevel=3
         )
     return torch.where(counts, logits, 0).to(dtype), target.to(dtype), counts.to(dtype)

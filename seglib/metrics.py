@@ -4,18 +4,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import ClassVar, Protocol
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from .data.common import IGNORE, check_classes
+from .losses import DIVIDE, IGNORE, check_classes, check_mask, ignored_within
+
+__all__ = [
+    "BinaryMetrics",
+    "ClassMetrics",
+    "Metrics",
+    "boundary_iou",
+    "boundary_metrics",
+    "class_ious",
+    "confusion_matrix",
+    "dice",
+    "hausdorff",
+    "iou",
+    "mask_metrics",
+    "mean_iou",
+    "mean_metrics",
+    "pixel_accuracy",
+    "reliability",
+]
 
 
-def iou(prediction, target) -> float:
+def iou(prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> float:
     """Intersection over union (Jaccard index) of two masks: TP / (TP + FP + FN).
 
     Args:
@@ -32,7 +53,7 @@ def iou(prediction, target) -> float:
     return float(np.count_nonzero(prediction & target) / union) if union else 1.0
 
 
-def dice(prediction, target) -> float:
+def dice(prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> float:
     """Dice coefficient (F1 score) of two masks: 2 TP / (2 TP + FP + FN) = 2 IoU / (1 + IoU).
 
     Args, values and errors as for `iou`; two empty masks: 1.
@@ -42,20 +63,32 @@ def dice(prediction, target) -> float:
     return float(2 * np.count_nonzero(prediction & target) / total) if total else 1.0
 
 
-def pixel_accuracy(prediction, target) -> float:
+def pixel_accuracy(prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> float:
     """Share of the pixels on which two masks agree. Labels of several classes may be compared as well.
 
     Args:
         prediction, target: (H, W) with at least one pixel, boolean or integer labels, NumPy or torch.
 
     Raises:
-        ValueError: shapes differ, or there is no pixel.
+        ValueError: shapes differ, there is no pixel, values are no whole numbers, or a mask is compared with one of 0
+            and 255.
     """
-    prediction, target = _as_arrays(prediction, target)
-    return float(np.mean(prediction == target))
+    labels = _as_arrays(prediction, target)
+    # A mask is of True, or of 1, and no other label.
+    if any(a.dtype == bool or (_are(a, 0, 1) and _are(b, 0, IGNORE)) for a, b in (labels, labels[::-1])):
+        labels = _as_masks(*labels)
+    for name, array in zip(("prediction", "target"), labels):
+        if array.dtype.kind not in "biu" and not (np.isfinite(array) & (array == np.rint(array))).all():
+            raise ValueError(
+                f"expected {name} values that are labels (whole numbers or bool), got {_some(array)}; "
+                "compare a probability with a threshold first"
+            )
+    return float(np.mean(labels[0] == labels[1]))
 
 
-def confusion_matrix(prediction, target, num_classes: int, ignore_index: int | None = None) -> np.ndarray:
+def confusion_matrix(
+    prediction: ArrayLike | Tensor, target: ArrayLike | Tensor, num_classes: int, ignore_index: int | None = None
+) -> NDArray[np.int64]:
     """How many pixels of each class are taken for which: int64 (C, C), the truth down and the prediction across.
 
     Args:
@@ -75,11 +108,11 @@ def confusion_matrix(prediction, target, num_classes: int, ignore_index: int | N
             raise ValueError(
                 f"expected {name} labels from 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
             )
-    pairs = num_classes * target[counts].astype(np.int64) + prediction[counts]
+    pairs = num_classes * target[counts].astype(np.int64) + prediction[counts].astype(np.int64)
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def class_ious(confusion: np.ndarray) -> np.ndarray:
+def class_ious(confusion: ArrayLike) -> NDArray[np.float64]:
     """Each class's IoU from a confusion matrix (C, C): TP / (TP + FP + FN), float64 (C,); of a class that is neither in
     the truth nor in the prediction NaN."""
     confusion = np.asarray(confusion, np.float64)
@@ -89,7 +122,11 @@ def class_ious(confusion: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(
-    prediction, target, num_classes: int, ignore_index: int | None = None, exclude: Sequence[int] = ()
+    prediction: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    num_classes: int,
+    ignore_index: int | None = None,
+    exclude: Sequence[int] = (),
 ) -> float:
     """Mean over classes of the IoU of two label maps.
 
@@ -111,7 +148,12 @@ def mean_iou(
 
 
 def boundary_iou(
-    prediction, target, dilation_ratio: float = 0.02, width: int | None = None, *, pad: bool = True
+    prediction: ArrayLike | Tensor,
+    target: ArrayLike | Tensor,
+    dilation_ratio: float = 0.02,
+    width: int | None = None,
+    *,
+    pad: bool = True,
 ) -> float:
     """IoU of the masks' inner contours (Cheng et al. 2021, arXiv 2103.16562): sensitive to outlines at every size.
 
@@ -129,19 +171,23 @@ def boundary_iou(
         0 to 1; two empty masks agree: 1.
 
     Raises:
-        ValueError: shapes differ, values other than 0 and 1, or a width below 1.
+        ValueError: shapes differ, values other than 0 and 1, or a width that is no whole number of at least 1.
     """
-    prediction, target = _as_masks(prediction, target)
+    masks = _as_masks(prediction, target)
     if width is None:
-        width = max(1, round(dilation_ratio * float(np.hypot(*target.shape))))
+        width = max(1, round(dilation_ratio * float(np.hypot(*masks[1].shape))))
+    if not isinstance(width, Integral):
+        raise ValueError(f"expected a contour width in whole pixels, got {width!r}")
     if width < 1:
         raise ValueError(f"expected a contour width of at least 1 pixel, got {width}")
-    contours = _inner_contours(prediction, target, width, pad)
+    contours = _inner_contours(*masks, int(width), pad)
     union = cv2.countNonZero(contours)
     return float(np.count_nonzero(contours == 3) / union) if union else 1.0
 
 
-def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True) -> float:
+def hausdorff(
+    prediction: ArrayLike | Tensor, target: ArrayLike | Tensor, percentile: float = 100, boundary: bool = True
+) -> float:
     """Hausdorff distance of two masks in pixels: how far the farthest point of one is from the other.
 
     The larger of the two directed distances; below 100 %, the larger of the two directed percentiles (others pool
@@ -170,7 +216,9 @@ def hausdorff(prediction, target, percentile: float = 100, boundary: bool = True
     return max(there, _directed(other, one, outlines[0], percentile, enough=there))
 
 
-def reliability(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray, float]:
+def reliability(
+    probability: NDArray[np.floating], truth: NDArray[np.number | np.bool], bins: int = 10
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Are probabilities what they say? Pixels are sorted into bins by their probability.
 
     Args:
@@ -190,7 +238,7 @@ def reliability(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> t
     return predicted[count > 0], observed[count > 0], float(error)
 
 
-def boundary_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
+def boundary_metrics(pairs: Iterable[tuple[ArrayLike | Tensor, ArrayLike | Tensor]]) -> dict[str, float]:
     """How well outlines agree over (prediction, target) pairs: mean `boundary_iou`, and mean 95 % `hausdorff` distance.
 
     There must be at least one pair. The distance's mean is over those where it is finite; `hausdorff_95_infinite` is
@@ -205,7 +253,7 @@ def boundary_metrics(pairs: Iterable[tuple]) -> dict[str, float]:
     return found | {"hausdorff_95_infinite": float((~finite).mean())}
 
 
-def mask_metrics(prediction, target) -> dict[str, float]:
+def mask_metrics(prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> dict[str, float]:
     """All that a refined mask is measured by, for one (prediction, target) pair.
 
     Under the definitions of NeuralSegmentello's table: `iou`, `pixel_accuracy`, `boundary_iou_1px` (contours one pixel
@@ -240,6 +288,24 @@ def mean_metrics(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return means | {"hausdorff_infinite": float((~finite).mean()), "images": len(found)}
 
 
+class Metrics(Protocol):
+    """What `fit` and `evaluate` count with: `BinaryMetrics`, `ClassMetrics`, or what has the same two steps and result.
+
+    `NAMES` are those of the metrics that are always there, by which the best epoch may be chosen.
+    """
+
+    NAMES: ClassVar[tuple[str, ...]]
+
+    def count(self, logits: Tensor, target: Tensor, /) -> Tensor:
+        """What each image of a batch contributes: (N, columns)."""
+
+    def update(self, counts: Tensor, /) -> None:
+        """Adds images, given what `count` returned for them, here or in other processes."""
+
+    def compute(self) -> dict[str, float]:
+        """The metrics of all images so far, and `images`, their number."""
+
+
 class BinaryMetrics:
     """Metrics of a set of binary masks, batch by batch, in constant memory and without waiting for the device.
 
@@ -249,45 +315,55 @@ class BinaryMetrics:
     background's. Pixel accuracy and cross-entropy (`bce`) are means over
     pixels; for images of one size the two forms are equal, otherwise they are the means over images.
 
+    All counts are exact, in float64; Apple's GPUs have none, so there the processor counts, and is waited for.
+
     Over several processes: give `update` what `count` returned, gathered from all of them, and every process holds
     the metrics of the whole set.
     """
 
-    NAMES = (
+    NAMES: ClassVar[tuple[str, ...]] = (
         *("iou", "dice", "mean_iou"),
         *("iou_pooled", "dice_pooled", "mean_iou_pooled"),
         *("pixel_accuracy", "bce"),
     )
 
-    def __init__(self):
-        self.totals = 0  # becomes a tensor on the device of the first counts
+    def __init__(self) -> None:
+        self.totals: Tensor = torch.zeros(())  # becomes a row of sums on the device of the first counts
 
     @staticmethod
     def count(logits: Tensor, target: Tensor) -> Tensor:
-        """What an image contributes: TP, FP, FN, TN (in pixels) and mean cross-entropy: (N, 5).
+        """What an image contributes: TP, FP, FN, TN and ignored pixels that are no padding (right of or below all
+        others), in pixels, and mean cross-entropy: float64 (N, 6).
 
-        logits and target: (N, 1, H, W); a pixel is foreground where its logit is at least 0 (probability at least ½).
-        Pixels whose target is 255 are ignored; cross-entropy is the mean over the others (0 where there is none).
+        logits and target: (N, 1, H, W); a pixel is foreground where its logit is at least 0 (probability at least ½)
+        and its target above ½. Pixels whose target is 255 are ignored; cross-entropy is the mean over the others (0
+        where there is none).
+
+        Raises:
+            ValueError: other shapes, or (checked on the CPU only) target values outside [0, 1].
         """
         if logits.shape != target.shape or logits.ndim != 4 or logits.shape[1] != 1:
             raise ValueError(
                 f"expected logits and target of shape (N, 1, H, W), got {tuple(logits.shape)} and {tuple(target.shape)}"
             )
-        target = target.flatten(1)
-        counts, truth = target != IGNORE, target > 0.5
+        ignored = target == IGNORE
+        within = ignored_within(ignored)
+        counts = ~ignored.flatten(1)
+        target = torch.where(counts, target.flatten(1), 0)
+        check_mask(target)
+        truth = target > 0.5
         logits = torch.where(counts, logits.flatten(1), 0).float()
         predicted = logits >= 0
         agreements = (predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth)
-        agreements = [agreement & counts for agreement in agreements]
         losses = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")
         bce = (losses * counts).sum(1) / counts.sum(1).clamp(min=1)
-        return torch.stack([*(a.sum(1).float() for a in agreements), bce], dim=1)
+        pixels = [(agreement & counts).sum(1) for agreement in agreements]
+        return _together([torch.stack([*pixels, within], dim=1), bce[:, None]])
 
     def update(self, counts: Tensor) -> None:
         """Adds a batch of images, given what `count` returned for them."""
-        # float64 holds pixel counts exactly up to 2^53; Apple's GPUs have no float64.
-        counts = counts.to(torch.float32 if counts.device.type == "mps" else torch.float64)
-        tp, fp, fn, tn, bce = counts.T
+        counts = _together([counts])
+        tp, fp, fn, tn, ignored, bce = counts.T
         pixels = counts[:, :4].sum(1)
         empty = tp + fp + fn == 0
         image_iou = torch.where(empty, 1, tp / (tp + fp + fn))
@@ -295,18 +371,24 @@ class BinaryMetrics:
         background_iou = torch.where(tn + fp + fn == 0, 1, tn / (tn + fp + fn))
         accuracy = torch.where(pixels == 0, 1, (tp + tn) / pixels)
         ones = torch.ones_like(tp)
-        sums = torch.stack([ones, image_iou, image_dice, background_iou, accuracy, bce, tp, fp, fn, tn], dim=1).sum(0)
-        self.totals = self.totals + sums
+        columns = [ones, image_iou, image_dice, background_iou, accuracy, bce, tp, fp, fn, tn, ignored]
+        self.totals = self.totals + torch.stack(columns, dim=1).sum(0)
 
     def compute(self) -> dict[str, float]:
         """The metrics of all images so far, and `images`, their number.
 
         Raises:
-            ValueError: there were none.
+            ValueError: there were none; or all their targets were of 0 and 255, which is ignored, without an object:
+                then these are masks that were not divided by 255.
         """
-        if isinstance(self.totals, int) or self.totals[0] == 0:
+        if not self.totals.ndim or self.totals[0] == 0:
             raise ValueError("expected at least one image before compute(), got none")
-        images, iou, dice, background_iou, accuracy, bce, tp, fp, fn, tn = self.totals.tolist()
+        images, iou, dice, background_iou, accuracy, bce, tp, fp, fn, tn, ignored = self.totals.tolist()
+        if ignored and tp + fn == 0 and fp + tn > 0:
+            raise ValueError(
+                f"expected target values 0 and 1, or {IGNORE} where it is ignored, got only 0 and {IGNORE} in all "
+                f"{images:g} images; {DIVIDE}"
+            )
         union, background_union = tp + fp + fn, tn + fp + fn
         pooled = tp / union if union else 1.0
         background_pooled = tn / background_union if background_union else 1.0
@@ -335,18 +417,33 @@ class ClassMetrics:
         names: of the classes.
         unlabelled: the number of such a class, or None.
 
+    Raises:
+        ValueError: two classes of one name, which `compute` would take for one, or an unlabelled class that there is
+            not.
+
+    Counts are exact, as those of `BinaryMetrics`.
+
     Over several processes: as for `BinaryMetrics`.
     """
 
-    NAMES = ("mean_iou", "mean_iou_all_pixels", "pixel_accuracy", "pixel_accuracy_labelled", "ce")
+    NAMES: ClassVar[tuple[str, ...]] = (
+        *("mean_iou", "mean_iou_all_pixels"),
+        *("pixel_accuracy", "pixel_accuracy_labelled"),
+        "ce",
+    )
 
     def __init__(self, names: Sequence[str], unlabelled: int | None = None):
-        self.classes, self.unlabelled = len(names), unlabelled
-        self.iou_names = [f"iou_{name.replace(' ', '_')}" for name in names]
-        self.totals = 0  # becomes a tensor on the device of the first counts
+        self.classes: int = len(names)
+        self.unlabelled: int | None = unlabelled
+        self.iou_names: list[str] = [f"iou_{name.replace(' ', '_')}" for name in names]
+        if len(set(self.iou_names)) < len(names):
+            raise ValueError(f"expected names that differ, also with _ for each space, got {list(names)}")
+        if unlabelled is not None and not 0 <= unlabelled < len(names):
+            raise ValueError(f"expected unlabelled from 0 to {len(names) - 1}, or None, got {unlabelled}")
+        self.totals: Tensor = torch.zeros(())  # becomes a row of sums on the device of the first counts
 
     def count(self, logits: Tensor, target: Tensor) -> Tensor:
-        """What an image contributes: its confusion matrix, truth by truth, and mean cross-entropy: (N, C² + 1).
+        """What an image contributes: its confusion matrix, truth by truth, and mean cross-entropy: float64 (N, C² + 1).
 
         logits: (N, C, H, W); target: integers (N, H, W), 255 is ignored. Cross-entropy is the mean over
         the others (0 where there is none).
@@ -365,17 +462,17 @@ class ClassMetrics:
         confusion.scatter_add_(1, pairs, counts.flatten(1).long())  # a float32 would stop growing at 2^24
         losses = F.cross_entropy(logits, truth, reduction="none") * counts
         ce = losses.flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)
-        return torch.cat([confusion.float(), ce[:, None]], dim=1)
+        return _together([confusion, ce[:, None]])
 
     def update(self, counts: Tensor) -> None:
         """Adds a batch of images, given what `count` returned for them."""
-        counts = counts.to(torch.float32 if counts.device.type == "mps" else torch.float64)
+        counts = _together([counts])
         self.totals = self.totals + torch.cat([counts.sum(0), counts.new_full((1,), len(counts))])
 
     @property
-    def confusion(self) -> np.ndarray:
+    def confusion(self) -> NDArray[np.int64]:
         """The pixels of all images so far: int64 (C, C), the truth down and the prediction across."""
-        if isinstance(self.totals, int) or self.totals[-1] == 0:
+        if not self.totals.ndim or self.totals[-1] == 0:
             raise ValueError("expected at least one image before compute(), got none")
         return self.totals[:-2].round().long().cpu().numpy().reshape(self.classes, self.classes)
 
@@ -404,7 +501,15 @@ class ClassMetrics:
         }
 
 
-def _mean(ious: np.ndarray) -> float:
+def _together(columns: Sequence[Tensor]) -> Tensor:
+    """Columns side by side, as float64, which holds counts of pixels exactly up to 2^53; on the CPU if the device, as
+    Apple's GPUs, has none."""
+    if columns[0].device.type == "mps":
+        columns = [column.cpu() for column in columns]
+    return torch.cat([column.to(torch.float64) for column in columns], dim=1)
+
+
+def _mean(ious: NDArray[np.float64]) -> float:
     """The mean of those that exist, NaN where none does."""
     there = ious[~np.isnan(ious)]
     return float(there.mean()) if there.size else float("nan")
@@ -429,13 +534,14 @@ def _inner_contours(prediction: np.ndarray, target: np.ndarray, width: int, pad:
             step = min(length, 2 * width + 1 - length)
             np.bitwise_and(full[: -step * stride], full[step * stride :], out=spare[: -step * stride])
             full, spare, length = spare, full, length + step
-    return bits ^ full.reshape(padded.shape)[:height, :columns]
+    return np.bitwise_xor(bits, full.reshape(padded.shape)[:height, :columns])
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
     """The pixels of a mask with one of their four neighbours outside it, or outside the image."""
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    return mask ^ cv2.erode(mask.view(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0).view(bool)
+    inner = cv2.erode(mask.view(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.logical_xor(mask, inner.view(bool))
 
 
 def _directed(
@@ -486,28 +592,38 @@ def _coordinates(mask: np.ndarray) -> np.ndarray:
     return np.stack(np.divmod(np.flatnonzero(mask), mask.shape[1]), axis=1)
 
 
-def _as_arrays(prediction, target) -> tuple[np.ndarray, np.ndarray]:
-    prediction, target = _as_array(prediction), _as_array(target)
-    if prediction.shape != target.shape or prediction.ndim != 2 or prediction.size == 0:
+def _as_arrays(prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> tuple[np.ndarray, np.ndarray]:
+    arrays = _as_array(prediction), _as_array(target)
+    if arrays[0].shape != arrays[1].shape or arrays[0].ndim != 2 or arrays[0].size == 0:
         raise ValueError(
-            f"expected prediction and target of one shape (H, W), got {prediction.shape} and {target.shape}"
+            f"expected prediction and target of one shape (H, W), got {arrays[0].shape} and {arrays[1].shape}"
         )
-    return prediction, target
+    return arrays
 
 
-def _as_array(a) -> np.ndarray:
+def _as_array(a: ArrayLike | Tensor) -> np.ndarray:
     if not isinstance(a, Tensor):
         return np.asarray(a)
     a = a.detach().cpu()
     return (a.float() if a.dtype == torch.bfloat16 else a).numpy()  # NumPy has no bfloat16
 
 
-def _as_masks(prediction, target) -> tuple[np.ndarray, np.ndarray]:
+def _as_masks(prediction: ArrayLike | Tensor, target: ArrayLike | Tensor) -> tuple[np.ndarray, np.ndarray]:
     masks = _as_arrays(prediction, target)
     for name, mask in zip(("prediction", "target"), masks):
-        if mask.dtype != bool and not ((mask == 0) | (mask == 1)).all():
+        if mask.dtype != bool and not _are(mask, 0, 1):
             raise ValueError(
-                f"expected {name} values 0 and 1 (or bool), got {np.unique(mask)[:5].tolist()}; "
+                f"expected {name} values 0 and 1 (or bool), got {_some(mask)}; "
                 "compare a 0/255 mask or a probability with a threshold first"
             )
     return masks[0].astype(bool), masks[1].astype(bool)
+
+
+def _are(array: np.ndarray, one: int, other: int) -> bool:
+    """Whether all values are one or the other."""
+    return bool(((array == one) | (array == other)).all())
+
+
+def _some(array: np.ndarray) -> list:
+    """A few of the values, for a message."""
+    return np.unique(array)[:5].tolist()

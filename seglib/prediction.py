@@ -1,28 +1,71 @@
-"""Masks for image files: what `python -m seglib predict` does."""
+"""Trained networks in use: `load_model`, and masks for image files, what `python -m seglib predict` does."""
 
 from __future__ import annotations
 
 import copy
 import sys
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from . import weights
-from .config import Brush, Mars, Row, Scribbles, Shapes
-from .data import mars
-from .data.common import to_tensor
-from .data.scribbles import read_scribble
-from .experiment import classify, make_model
-from .files import write_grey, write_mask
-from .refinement import fill_in, refine
-from .training import predict
+from .data.images import read_arrays, read_photograph
+from .experiment import make_model
+from .files import write_mask
+from .reports import find_report
+from .reports.keys import Row
+from .rows import load_row
+
+
+def load_model(report: str, row: str, fold: int | None = None) -> nn.Module:
+    """The network of a row with the weights that come with the course, in evaluation mode.
+
+    Args:
+        report, row: such as "scribbles", "ours".
+        fold: of a row with folds, the network of this one, from 0. None: the networks of all, as an `Ensemble`.
+
+    Raises:
+        ConfigError: no such report or row, or a classical baseline.
+        WeightsError: no weights come with the course for the row, or none for that fold.
+    """
+    network = make_model(load_row(report, row))
+    files = weights.shipped_weights(report, row)
+    if fold is not None:
+        ending = f".fold{fold}.safetensors"
+        chosen = [path for path in files if path.name.endswith(ending)]
+        if not chosen:
+            raise weights.WeightsError(
+                f"{report}, row {row!r}: expected a fold with weights, got {fold}; there are "
+                f"{', '.join(path.name for path in files)}"
+            )
+        files = chosen
+    networks = []
+    for path in files:
+        networks.append(copy.deepcopy(network))
+        weights.load(networks[-1], path)
+    return (networks[0] if len(networks) == 1 else Ensemble(networks)).eval()
+
+
+class Ensemble(nn.Module):
+    """Several networks as one: the mean of their probabilities, as logits.
+
+    (N, in_channels, H, W) → (N, 1, H, W), the logit of the mean; of classes (N, C, H, W), its logarithm.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = torch.stack([network(image) for network in self.networks])
+        if logits.shape[2] == 1:  # log of the mean of σ(z), and of 1 − σ(z) = σ(−z), whose share of 1/n cancels
+            return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
+        return logits.log_softmax(2).logsumexp(0) - np.log(len(logits))
 
 
 def predict_files(
@@ -40,9 +83,8 @@ def predict_files(
 
     Args:
         hints: for a report whose networks start from what a user drew: the folder with a picture for each image, under
-            the same stem and of the same size. Rough masks are above 127 where the user said "object"; scribbles are 0
-            on the background's strokes, 1 on the object's and 255 elsewhere, as the challenge has them.
-        submission: for class labels: a file that gets them all in one, see `seglib.data.mars.write_submission`; not
+            the same stem and of the same size, as the report's `read_hint` reads it.
+        submission: for class labels: a file that gets them all in one, see the report's `write_submission`; not
             written where an input failed.
 
     Returns:
@@ -53,66 +95,47 @@ def predict_files(
         ValueError: likewise: hints where there is no use for them, or none where they are needed; a submission of
             masks that are no class labels.
     """
-    if submission and not isinstance(row.data, Mars):
-        raise ValueError(f"a submission holds class labels, as those of mars_terrain; {row.report} has masks")
-    needed = isinstance(row.data, (Brush, Scribbles))
-    if needed != (hints is not None):
-        wanted = "a folder of hints (--hints)" if needed else "no hints"
+    report = find_report(row.report)
+    if submission and row.data.OUTPUTS == 1:
+        raise ValueError(f"a submission holds class labels; {row.report} has masks")
+    if report.takes_hints != (hints is not None):
+        wanted = "a folder of hints (--hints)" if report.takes_hints else "no hints"
         raise ValueError(f"{row.report} takes {wanted}, got {'none' if hints is None else hints}")
-    if needed and not Path(hints).is_dir():
+    if hints is not None and not Path(hints).is_dir():
         raise ValueError(f"expected a folder of hints, got {hints}")
     network = make_model(row)  # before the weights are looked for: a classical baseline has neither
     ensemble = []
     for path in weight_files or weights.shipped_weights(row.report, row.name):
         model = copy.deepcopy(network)
         weights.load(model, path)
-        ensemble.append((model, trained_size(row, path)))
+        ensemble.append((model, row.data.seen_at(weights.metadata(path).get("size", str(row.data.resize)))))
     failed, written, labelled = [], {}, []
     for path in map(Path, images):
         try:
-            for stem, image in read_images(path, row.model.in_channels):
+            for stem, image in read_images(path, row.model.in_channels, report.pictures):
                 if stem in written:
                     raise ValueError(f"its mask would replace that of {written[stem]}")
                 written[stem] = path
-                hint = read_hint(Path(hints), stem, HINT_READERS[type(row.data)]) if needed else None
-                found = np.mean([_probability(row, model, size, image, hint) for model, size in ensemble], axis=0)
-                if isinstance(row.data, Mars):
-                    labelled.append(found.argmax(0).astype(np.uint8))
-                    write_grey(Path(out) / f"{stem}.png", labelled[-1])
-                else:
-                    write_mask(Path(out) / f"{stem}.png", found >= 0.5)
+                hint = None if hints is None else read_hint(Path(hints), stem, report.read_hint)
+                found = [report.probability([model], image, data, hint) for model, data in ensemble]
+                mask = decide(np.mean(found, axis=0))
+                write_mask(Path(out) / f"{stem}.png", mask)
+                if submission:
+                    labelled.append(mask)
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
             failed.append(str(path))
-            print(f"{path}: {error}; skipped", file=sys.stderr)
+            print(f"{path}: {str(error).removeprefix(f'{path}: ')}; skipped", file=sys.stderr)
     if submission and failed:
         print(f"{submission}: not written, for {len(failed)} of its pictures are missing", file=sys.stderr)
     elif submission:
-        mars.write_submission(submission, labelled)
+        report.write_submission(submission, labelled)
     return failed
 
 
-def trained_size(row: Row, path: str | Path) -> int | tuple[int, int] | None:
-    """The size that a weights file says its network sees pictures at, else the row's; None: their own. With strokes and
-    of terrain, width and height."""
-    if isinstance(row.data, Shapes):
-        return None
-    said = weights.metadata(path).get("size", str(row.data.resize))
-    if isinstance(row.data, (Scribbles, Mars)):
-        return tuple(map(int, said.split("x")))
-    return None if said == "None" else int(said)
-
-
-def _probability(row: Row, model: nn.Module, size: int | tuple | None, image: np.ndarray, hint: np.ndarray | None):
-    """Of the foreground (H, W), or of each class (classes, H, W)."""
-    if isinstance(row.data, Mars):
-        width, height = size
-        return classify([model], image[None], row.data.model_copy(update={"width": width, "height": height}))[0]
-    if hint is None:
-        return probability([model], image, size)
-    if isinstance(row.data, Scribbles):
-        width, height = size
-        return fill_in([model], image, hint, row.data.model_copy(update={"width": width, "height": height}))
-    return refine([model], image, hint, row.data.model_copy(update={"longest": size}))
+def decide(probability: np.ndarray) -> np.ndarray:
+    """The mask, bool (H, W), of foreground probabilities (H, W); or of class probabilities (classes, H, W) the most
+    likely labels, uint8 (H, W)."""
+    return probability >= 0.5 if probability.ndim == 2 else probability.argmax(0).astype(np.uint8)
 
 
 def read_hint(folder: Path, stem: str, read: Callable[[Path], np.ndarray]) -> np.ndarray:
@@ -129,51 +152,24 @@ def read_hint(folder: Path, stem: str, read: Callable[[Path], np.ndarray]) -> np
     return read(candidates[0])
 
 
-def read_rough_mask(path: Path) -> np.ndarray:
-    """A rough mask from a picture, int8 (H, W): 1 where it is above 127. Raises ValueError where it is no picture."""
-    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if picture is None:
-        raise ValueError(f"{path} is not a readable image")
-    return (picture > 127).astype(np.int8)
+def read_images(
+    path: Path, channels: int, pictures: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The images of a file as (stem, 8-bit array): one of a picture, (H, W) grey or (H, W, 3) RGB; many of an npz, of
+    whose arrays `pictures` says which they are.
 
-
-HINT_READERS = {Brush: read_rough_mask, Scribbles: read_scribble}
-
-
-def probability(models: Sequence[nn.Module], image: np.ndarray, size: int | None = None) -> np.ndarray:
-    """Mean foreground probability of an ensemble for an 8-bit image (H, W) or (H, W, C): float32 (H, W).
-
-    With `size`, the networks see the image at `size` × `size` pixels, by area, as in training; what they say is
-    brought back to the image's own size by bilinear interpolation.
+    Raises:
+        ValueError: it cannot be read, or the arrays are no pictures.
     """
-    height, width = image.shape[:2]
-    if size is not None:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    batch = to_tensor(image)[None]
-    mean = torch.stack([predict(model, batch)[0, 0] for model in models]).mean(0).numpy()
-    return mean if size is None else cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def read_images(path: Path, channels: int) -> Iterator[tuple[str, np.ndarray]]:
-    """The images of a file as (stem, 8-bit array): one of a picture, (H, W) grey or (H, W, 3) RGB; many of an npz."""
-    if path.suffix == ".npz":
-        try:
-            with np.load(path) as arrays:  # allow_pickle is off: an npz cannot run code here
-                name = next((name for name in ("images", "test_set") if name in arrays), arrays.files[0])
-                stack = arrays[name]
-                if name == "training_set" and stack.ndim == 4:  # of the Mars homework: pictures and labels
-                    stack = stack[:, 0]
-        except (OSError, ValueError, IndexError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"not a readable npz file ({error})") from None
-        if stack.dtype != np.uint8 or stack.ndim != (3 if channels == 1 else 4) or 0 in stack.shape[1:]:
-            raise ValueError(
-                f"expected uint8 images (N, H, W{', C' if channels > 1 else ''}), got {stack.dtype} {stack.shape}"
-            )
-        yield from ((f"{path.stem}_{i:05d}", image) for i, image in enumerate(stack))
+    if path.suffix != ".npz":
+        yield path.stem, read_photograph(path, grey=channels == 1)
         return
-    if not path.is_file():
-        raise ValueError("no such file")
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise ValueError("not a readable image")
-    yield path.stem, image
+    arrays = read_arrays(path)
+    if not arrays:
+        raise ValueError("expected an array of images, got none")
+    stack = pictures(arrays)
+    if stack.dtype != np.uint8 or stack.ndim != (3 if channels == 1 else 4) or 0 in stack.shape[1:]:
+        raise ValueError(
+            f"expected uint8 images (N, H, W{', C' if channels > 1 else ''}), got {stack.dtype} {stack.shape}"
+        )
+    yield from ((f"{path.stem}_{i:05d}", image) for i, image in enumerate(stack))

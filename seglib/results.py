@@ -6,7 +6,7 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from .config import SCALES, load_rows
 from .files import root, shipped, write_whole
+from .reports.keys import SCALES
+from .rows import load_rows
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "albumentations", "accelerate", "scikit-image")
 NEEDED = ("report", "row", "scale", "data", "seed", "overrides", "parameters", "metrics")
@@ -44,6 +45,11 @@ LABELS = {
 SIZES = {"parameters": 1, "checkpoint_mib": 12 / 2**20}
 
 
+def results_folder(out: str | Path | None = None) -> Path:
+    """Where results are written: `out`, else `results` in the checkout, or in the working folder."""
+    return Path(out).absolute() if out is not None else (root() or Path.cwd()) / "results"
+
+
 def result_path(
     report: str,
     row: str,
@@ -54,11 +60,10 @@ def result_path(
     data: str = "embedded",
 ) -> Path:
     """Where the result of a run goes: `out`/REPORT/ROW.SCALE.seedN.json, with real data and overrides in the name."""
-    folder = Path(out).absolute() if out is not None else (root() or Path.cwd()) / "results"
     changes = "".join(f".{key}={value}" for key, value in sorted(overrides.items()))
     changes = ("" if data == "embedded" else f".{data}") + changes
     changes = re.sub(r"[^\w.=+-]+", "_", changes)
-    return folder / report / f"{row}.{scale}.seed{seed}{changes}.json"
+    return results_folder(out) / report / f"{row}.{scale}.seed{seed}{changes}.json"
 
 
 def write(path: Path, result: Mapping) -> None:
@@ -73,17 +78,20 @@ def read(report: str, folder: str | Path | None = None) -> list[dict]:
     Raises:
         ValueError: a file that is no result, by name.
     """
-    found = []
-    for path in sorted((Path(folder) if folder else shipped("results")).joinpath(report).glob("*.json")):
+    return [result for _, result in read_files(report, Path(folder) if folder else shipped("results"))]
+
+
+def read_files(report: str, folder: Path) -> Iterator[tuple[Path, dict]]:
+    """The same with their files."""
+    for path in sorted((folder / report).glob("*.json")):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             if missing := [key for key in NEEDED if key not in result]:
                 raise KeyError(*missing)
-            if not result["overrides"]:
-                found.append(result)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a result file ({error!r}); remove it and run its row again") from None
-    return found
+        if not result["overrides"]:
+            yield path, result
 
 
 def read_record(name: str) -> dict:

@@ -9,28 +9,49 @@ import pickle
 import random
 import sys
 import time
+import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from tqdm import tqdm
 
-from .data.common import IGNORE, hash_seed
 from .files import write_whole
-from .metrics import BinaryMetrics
+from .losses import DIVIDE, IGNORE, TargetWarning
+from .metrics import BinaryMetrics, Metrics
 from .muon import Muon
 
-OPTIMIZERS = {
+__all__ = [
+    "OPTIMIZERS",
+    "PRECISIONS",
+    "SCHEDULES",
+    "DamagedCheckpoint",
+    "History",
+    "NonFiniteLoss",
+    "evaluate",
+    "fit",
+    "hash_seed",
+    "load_checkpoint",
+    "make_accelerator",
+    "pad_batch",
+    "predict",
+    "resolve_precision",
+]
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamw": partial(torch.optim.AdamW, fused=True),
     "muon": Muon,
@@ -40,6 +61,7 @@ ADVICE = (
     "try a tenth of the learning rate, precision float32 instead of fp16, and look for images or masks with NaN or "
     "values outside [0, 1]"
 )
+LOOKED_AT = 100  # items of a data set, before a network is trained or measured on it
 HIGHER_IS_BETTER = {"loss": False, "bce": False, "ce": False}  # every other metric is better when higher
 
 
@@ -47,22 +69,48 @@ class NonFiniteLoss(RuntimeError):
     """The loss became infinite or not a number."""
 
 
-class History(list):
+class History(list[dict[str, Any]]):
     """One dict per epoch: `epoch` (from 1), `seconds` since the start, `learning_rate`, `loss` and the metrics of
     `BinaryMetrics`; first over the training batches as they were trained on (augmented, with dropout, while the weights
     changed), then, with `val_` before their names, over the validation part. `best` is the row of the kept weights."""
 
-    best: dict
+    best: dict[str, Any]
 
-    def column(self, name: str) -> list:
+    def column(self, name: str) -> list[Any]:
         return [row[name] for row in self]
 
 
+@contextmanager
+def without_opencv_threads() -> Iterator[None]:
+    """Batches are made in the training process or in loader workers; OpenCV's own threads would only compete."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+@contextmanager
+def state_of_accelerate_kept() -> Iterator[None]:
+    """What all of accelerate's accelerators share, their precision and gradient accumulation, is as it was, for the
+    caller may have one of his own. Which process this is, and on which device, stays known."""
+    kept = [(shared, dict(shared)) for shared in (AcceleratorState._shared_state, GradientState._shared_state)]
+    try:
+        yield
+    finally:
+        for shared, content in kept:
+            shared.clear()
+            shared.update(content)
+
+
+@without_opencv_threads()
+@state_of_accelerate_kept()
 def fit(
     model: nn.Module,
     loss: Callable[[Tensor, Tensor], Tensor],
-    train: Dataset,
-    validation: Dataset,
+    train: Dataset[Any],
+    validation: Dataset[Any],
     *,
     epochs: int,
     batch_size: int,
@@ -73,19 +121,21 @@ def fit(
     plateau_patience: int = 5,
     average: float = 0.0,
     monitor: str = "iou",
-    metrics: Callable = BinaryMetrics,
+    metrics: Callable[[], Metrics] = BinaryMetrics,
     patience: int | None = None,
     precision: str = "auto",
     channels_last: bool = True,
     workers: int = 0,
     seed: int = 0,
     folder: str | Path | None = None,
-    settings: Mapping | None = None,
-    on_epoch: Callable[[dict], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    on_epoch: Callable[[dict[str, Any]], object] | None = None,
 ) -> History:
     """Trains `model` in place and leaves in it the weights of its best epoch.
 
-    On one CPU the same arguments give the same weights, also when the run was killed and taken up again.
+    On one CPU the same arguments give the same weights, also when the run was killed and taken up again. It seeds the
+    global random generators. Before it starts it looks at the masks of some items of each data set, at most 100 (see
+    Raises), with whatever random numbers they take put back.
 
     Args:
         model: maps images to logits.
@@ -117,14 +167,17 @@ def fit(
 
     Raises:
         NonFiniteLoss: names the epoch and the step.
-        ValueError: an option that does not exist, or checkpoints of a run with other settings.
+        ValueError: an option that does not exist, checkpoints of a run with other settings, or a data set whose masks
+            hold 0 and 255, which is ignored, and no 1, in the items looked at: the object would be ignored.
     """
     check_options(optimizer=(optimizer, OPTIMIZERS), precision=(precision, PRECISIONS), schedule=(schedule, SCHEDULES))
     check_options(monitor=(monitor, ("loss", *metrics().NAMES)))
+    check_targets(train)
+    check_targets(validation)
     accelerator = make_accelerator(precision, data_seed=hash_seed(seed))
     set_seed(hash_seed(seed, accelerator.process_index))
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model.to(accelerator.device, memory_format=layout)
+    model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]  # torch does not declare it
     train_loader = make_loader(train, batch_size, workers, shuffle_seed=hash_seed(seed))
     # Without gradients a larger batch fits. Images of many sizes come one by one, as in use: padding would change what
     # a network with group normalisation makes of them.
@@ -134,17 +187,19 @@ def fit(
     network, optimizer_, train_loader, validation_loader = accelerator.prepare(
         model, optimizer_, train_loader, validation_loader
     )
-    scheduler = SCHEDULES[schedule](optimizer_.optimizer, learning_rate, epochs * len(train_loader), plateau_patience)
-    validated = accelerator.prepare_model(averaged.module, evaluation_mode=True) if averaged else network
-    state = TrainingState(accelerator, model, optimizer_, scheduler, averaged)
-    checkpoints = Checkpoints(folder, settings, accelerator) if folder else None
-    if checkpoints:
-        checkpoints.restore(state)
-
-    history = state.history
-    before = history[-1]["seconds"] if history else 0.0
-    start = time.perf_counter()
     try:
+        scheduler = SCHEDULES[schedule](
+            optimizer_.optimizer, learning_rate, epochs * len(train_loader), plateau_patience
+        )
+        validated = accelerator.prepare_model(averaged.module, evaluation_mode=True) if averaged else network
+        state = TrainingState(accelerator, model, optimizer_, scheduler, averaged)
+        checkpoints = Checkpoints(folder, settings, accelerator) if folder else None
+        if checkpoints:
+            checkpoints.restore(state)
+
+        history = state.history
+        before = history[-1]["seconds"] if history else 0.0
+        start = time.perf_counter()
         for epoch in range(len(history), epochs):
             if patience is not None and history and epoch - history.best["epoch"] >= patience:
                 break
@@ -153,16 +208,19 @@ def fit(
                     changing.set_epoch(epoch)
             train_loader.set_epoch(epoch)
             rate = optimizer_.param_groups[0]["lr"]
-            trained = _train_epoch(
-                accelerator, network, loss, train_loader, optimizer_, state, layout, epoch, metrics()
-            )
-            held_out = _validate(accelerator, validated, validation_loader, layout, metrics(), loss)
+            with warnings.catch_warnings():
+                # A batch without an object may well come along; that not all are so was looked at before.
+                warnings.simplefilter("ignore", TargetWarning)
+                trained = _train_epoch(
+                    accelerator, network, loss, train_loader, optimizer_, state, layout, epoch, metrics()
+                )
+                held_out = _validate(accelerator, validated, validation_loader, layout, metrics(), loss)
             if not math.isfinite(held_out["loss"]):
                 raise NonFiniteLoss(f"the validation loss is {held_out['loss']} after epoch {epoch + 1}; {ADVICE}")
             if schedule == "plateau":
                 scheduler.step(held_out["loss"])
-            row = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start, "learning_rate": rate}
-            row |= trained | {f"val_{name}": value for name, value in held_out.items()}
+            row: dict[str, Any] = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start}
+            row |= {"learning_rate": rate} | trained | {f"val_{name}": value for name, value in held_out.items()}
             state.add(row, f"val_{monitor}", HIGHER_IS_BETTER.get(monitor, True))
             if checkpoints:
                 checkpoints.save(state)
@@ -174,11 +232,13 @@ def fit(
     return history
 
 
+@without_opencv_threads()
+@state_of_accelerate_kept()
 def evaluate(
     model: nn.Module,
-    data: Dataset,
+    data: Dataset[Any],
     *,
-    metrics: Callable = BinaryMetrics,
+    metrics: Callable[[], Metrics] = BinaryMetrics,
     batch_size: int = 64,
     precision: str = "float32",
     workers: int = 0,
@@ -186,12 +246,17 @@ def evaluate(
     """The metrics over a data set, shared out over all processes; the same on each of them. Arguments as for `fit`.
 
     Leaves the model on the accelerator's device, in NHWC order and in evaluation mode.
+
+    Raises:
+        ValueError: a data set whose masks hold 0 and 255, which is ignored, and no 1: as `fit`, of at most 100 items.
     """
+    check_targets(data)
     accelerator = make_accelerator(precision)
     loader = make_loader(data, 1 if mixed_sizes(data) else batch_size, workers)
     loader = accelerator.prepare(loader)
     # Without DistributedDataParallel, which measuring does not need and which a process must not hold when it ends.
-    network = accelerator.prepare_model(model.to(memory_format=torch.channels_last), evaluation_mode=True)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = accelerator.prepare_model(model, evaluation_mode=True)
     try:
         return _validate(accelerator, network, loader, torch.channels_last, metrics())
     finally:
@@ -203,12 +268,48 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     """Probabilities for images (N, C, H, W), in evaluation mode, on the model's device: of one channel σ(logits),
     (N, 1, H, W); of several, for classes, their softmax, (N, classes, H, W).
 
-    In float32; within `torch.autocast` the network computes in less.
+    In float32; within `torch.autocast` the network computes in less. The model is afterwards in the mode that it was
+    in before.
     """
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    device = next(model.parameters()).device
-    logits = (model(batch.to(device)).float() for batch in images.split(64))
-    return torch.cat([(torch.sigmoid(one) if one.shape[1] == 1 else one.softmax(1)).cpu() for one in logits])
+    try:
+        device = next(model.parameters()).device
+        logits = (model(batch.to(device)).float() for batch in images.split(64))
+        return torch.cat([(torch.sigmoid(one) if one.shape[1] == 1 else one.softmax(1)).cpu() for one in logits])
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def check_targets(data: Dataset[Any]) -> None:
+    """Raises ValueError where masks are of 0 and 255, which is ignored, without a 1: they were to be divided by 255.
+
+    It looks at no more than `LOOKED_AT` items, spread over the data set, and stops at the first that holds anything
+    else: usually the first of all. Random generators are left as they were.
+    """
+    if isinstance(data, IterableDataset):  # whose items can be had only once
+        return
+    generators = random.getstate(), np.random.get_state()  # noqa: NPY002 (a data set may draw from it)
+    holds = {0: False, IGNORE: False}
+    count = len(data)  # type: ignore[arg-type]  # not all data sets have a length, but those that have an order do
+    looked_at = range(0, count, math.ceil(count / LOOKED_AT) or 1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            for index in looked_at:
+                target = torch.as_tensor(data[index][1])
+                if target.ndim != 3 or ((target > 0) & (target < IGNORE)).any():  # of classes, or with an object
+                    return
+                for value in holds:
+                    holds[value] = holds[value] or bool((target == value).any())
+    finally:
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])  # noqa: NPY002
+    if all(holds.values()):
+        raise ValueError(
+            f"expected target values 0 and 1, or {IGNORE} where it is ignored, got only 0 and {IGNORE} in the "
+            f"{len(looked_at)} targets looked at; {DIVIDE}"
+        )
 
 
 def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, epoch, metrics) -> dict[str, float]:
@@ -227,12 +328,12 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, e
             if state.averaged:
                 state.averaged.update_parameters(state.model)
             losses.append(batch_loss.detach())
-            metrics.update(metrics.count(logits.detach(), target))
+            # Processes repeat some images to have equally many batches; gathering drops the repeats.
+            metrics.update(accelerator.gather_for_metrics(metrics.count(logits.detach(), target)))
             bar.update()
             # Looking at a loss makes the program wait for an accelerator, so it is done now and then.
             if step % 50 == 49 or step + 1 == len(loader):
                 _check_finite(losses, epoch, optimizer.param_groups[0]["lr"])
-    metrics.totals = accelerator.reduce(metrics.totals, "sum")
     return {"loss": accelerator.reduce(torch.stack(losses).mean(), "mean").item()} | metrics.compute()
 
 
@@ -255,40 +356,46 @@ def _check_finite(losses: list[Tensor], epoch: int, learning_rate: float) -> Non
 @torch.no_grad()
 def _validate(accelerator, network, loader, layout, metrics, loss=None) -> dict[str, float]:
     network.eval()
-    loss_sum = 0.0
+    loss_sum = torch.zeros(2, device=accelerator.device)
     for image, target in loader:
         logits = network(image.to(memory_format=layout))
-        counts = metrics.count(logits, target)
-        columns = counts.shape[1]
+        # Processes repeat some images to have equally many batches; gathering drops the repeats.
+        metrics.update(accelerator.gather_for_metrics(metrics.count(logits, target)))
         if loss is not None:
             # One loss per image, so that batches of any size and any number of processes give the same mean.
-            image_losses = torch.stack([loss(*pair) for pair in zip(logits.split(1), target.split(1))])
-            counts = torch.cat([counts, image_losses[:, None]], dim=1)
-        # Processes are given whole batches and repeat some images to have enough; gathering drops the repeats.
-        counts = accelerator.gather_for_metrics(counts)
-        metrics.update(counts[:, :columns])
-        loss_sum = loss_sum + counts[:, columns:].sum()
+            each = torch.stack([loss(*pair) for pair in zip(logits.split(1), target.split(1))])
+            each = accelerator.gather_for_metrics(torch.stack([each, torch.ones_like(each)], dim=1))
+            loss_sum = loss_sum + each.sum(0)
     result = metrics.compute()
-    return result if loss is None else {"loss": float(loss_sum) / result["images"]} | result
+    total, images = loss_sum.tolist()
+    return result if loss is None else {"loss": total / images} | result
 
 
 class TrainingState:
     """All that changes while a network trains: what a checkpoint must hold to go on as if nothing had happened."""
 
-    def __init__(self, accelerator, model, optimizer, scheduler, averaged=None):
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: Any,  # accelerate's, around one of PyTorch's
+        scheduler: Any,
+        averaged: AveragedModel | None = None,
+    ):
         self.accelerator, self.model, self.optimizer, self.scheduler = accelerator, model, optimizer, scheduler
         self.averaged = averaged
-        self.history, self.best_weights = History(), None
+        self.history = History()
+        self.best_weights: Any = None  # a state_dict, after the first epoch
 
-    def add(self, row: dict, monitor: str, higher: bool) -> None:
+    def add(self, row: dict[str, Any], monitor: str, higher: bool) -> None:
         """Adds an epoch's row, and keeps the weights where they are the best so far."""
         self.history.append(row)
         if self.best_weights is None or (row[monitor] - self.history.best[monitor]) * (1 if higher else -1) > 0:
             self.history.best = row
-            kept = self.averaged.module if self.averaged else self.model
+            kept: nn.Module = self.averaged.module if self.averaged else self.model
             self.best_weights = copy.deepcopy(kept.state_dict())
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         scaler = self.accelerator.scaler
         return {
             "model": self.model.state_dict(),
@@ -302,7 +409,7 @@ class TrainingState:
             "random": gather_object([random_state()]),
         }
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         if self.averaged:
             self.averaged.load_state_dict(state["averaged"])
@@ -319,7 +426,7 @@ class TrainingState:
 class Checkpoints:
     """The two newest checkpoints of a run, in a folder; the older one serves where the newer one is damaged."""
 
-    def __init__(self, folder: str | Path, settings: Mapping | None, accelerator: Accelerator):
+    def __init__(self, folder: str | Path, settings: Mapping[str, Any] | None, accelerator: Accelerator):
         self.folder, self.accelerator = Path(folder), accelerator
         self.settings = json.dumps(settings, sort_keys=True)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -357,7 +464,7 @@ class DamagedCheckpoint(RuntimeError):
     """A checkpoint that cannot be read whole."""
 
 
-def load_checkpoint(path: Path) -> dict:
+def load_checkpoint(path: Path) -> dict[str, Any]:
     """Reads a checkpoint, after comparing every part of the file with its checksum (torch.load does not)."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -373,9 +480,10 @@ def load_checkpoint(path: Path) -> dict:
         raise DamagedCheckpoint(f"{path} is damaged: {error}") from error
 
 
-def random_state() -> dict:
+def random_state() -> dict[str, Any]:
     """The state of every random generator in use, of types that torch.load takes with weights_only."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (some libraries still draw from it)
+    state: Any = np.random.get_state()  # noqa: NPY002 (some libraries still draw from it)
+    kind, keys, position, has_gauss, cached = state
     return {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
@@ -384,7 +492,7 @@ def random_state() -> dict:
     }
 
 
-def restore_random_state(state: dict) -> None:
+def restore_random_state(state: dict[str, Any]) -> None:
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
@@ -397,7 +505,9 @@ def make_accelerator(precision: str = "float32", data_seed: int = 0) -> Accelera
     """An Accelerator for `precision`; the devices are those that `accelerate launch` or the machine gives."""
     precision = resolve_precision(precision)
     # accelerate keeps the first precision for the whole process and refuses another; a notebook trains with several.
+    # It keeps the first number of steps whose gradients are added up as well, which may be the caller's.
     AcceleratorState._reset_state()
+    GradientState._reset_state()
     return Accelerator(
         mixed_precision="no" if precision == "float32" else precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=data_seed),
@@ -422,17 +532,19 @@ def unwrap(accelerator: Accelerator, model: nn.Module) -> None:
     model.__dict__.pop("_is_accelerate_prepared", None)
 
 
-def make_loader(data: Dataset, batch_size: int, workers: int, shuffle_seed: int | None = None) -> DataLoader:
+def make_loader(data: Dataset[Any], batch_size: int, workers: int, shuffle_seed: int | None = None) -> DataLoader[Any]:
     """A loader that shuffles where it is given a seed, and copes with images of several sizes."""
-    mixed, shuffle = mixed_sizes(data), shuffle_seed is not None
-    sampler = SimilarSizes(data.sizes, batch_size, shuffle_seed) if mixed and shuffle else None
+    mixed, sampler = mixed_sizes(data), None
+    if mixed and shuffle_seed is not None:
+        sampler = SimilarSizes(getattr(data, "sizes", ()), batch_size, shuffle_seed)
     return DataLoader(
         data,
         batch_size,
-        shuffle=shuffle and sampler is None,
+        shuffle=shuffle_seed is not None and sampler is None,
         sampler=sampler,
         collate_fn=pad_batch if mixed else None,
         num_workers=workers,
+        worker_init_fn=_start_worker if workers else None,
         persistent_workers=workers > 0,
         # New workers ask for a random number, and those that live on do not: it must not be the model's next one.
         generator=torch.Generator() if workers else None,
@@ -440,12 +552,16 @@ def make_loader(data: Dataset, batch_size: int, workers: int, shuffle_seed: int 
     )
 
 
-def mixed_sizes(data: Dataset) -> bool:
+def _start_worker(number: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def mixed_sizes(data: Dataset[Any]) -> bool:
     """Whether the images of a data set differ in size."""
     return len(set(getattr(data, "sizes", ()))) > 1
 
 
-class SimilarSizes(Sampler):
+class SimilarSizes(Sampler[int]):
     """A random order of images in which those of a batch have much the same shape; another in every epoch.
 
     All are shuffled, cut into pools of 20 batches, sorted by shape within each pool, and cut into batches, whose order
@@ -490,7 +606,7 @@ def pad_batch(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(targets)
 
 
-def progress_bar(total: int, name: str, main_process: bool = True) -> tqdm:
+def progress_bar(total: int, name: str, main_process: bool = True) -> tqdm[Any]:
     """A bar for a terminal or a notebook that goes when it is full; nothing in a log or on further processes."""
     in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
     watched = main_process and (in_notebook or sys.stdout.isatty())
@@ -513,11 +629,22 @@ def _cosine(optimizer, rate, steps, patience):
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-7)
 
 
-SCHEDULES = {"constant": _constant, "plateau": _plateau, "one-cycle": _one_cycle, "cosine": _cosine}
+SCHEDULES: dict[str, Callable[..., Any]] = {
+    "constant": _constant,
+    "plateau": _plateau,
+    "one-cycle": _one_cycle,
+    "cosine": _cosine,
+}
 STEPWISE = (torch.optim.lr_scheduler.OneCycleLR, torch.optim.lr_scheduler.CosineAnnealingLR)
 
 
-def check_options(**options) -> None:
+def hash_seed(*numbers: int) -> int:
+    """Mixes several numbers into one 32-bit seed."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def check_options(**options: tuple[str, Iterable[str]]) -> None:
+    """Raises ValueError, naming the first option whose value is none of those known: `name=(value, known)`."""
     for name, (value, known) in options.items():
         if value not in known:
             raise ValueError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
@@ -526,11 +653,11 @@ def check_options(**options) -> None:
 def _difference(one: str, other: str) -> str:
     """Names the settings that differ between two JSON texts."""
 
-    def flat(value, prefix="") -> dict:
+    def flat(value: Any, prefix: str = "") -> dict[str, Any]:
         if not isinstance(value, dict):
             return {prefix.rstrip("."): value}
         return {k: v for key, item in value.items() for k, v in flat(item, f"{prefix}{key}.").items()}
 
-    one, other = flat(json.loads(one)), flat(json.loads(other))
-    changed = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-    return ", ".join(f"{key}: {one.get(key)} there, {other.get(key)} here" for key in changed)
+    there, here = flat(json.loads(one)), flat(json.loads(other))
+    changed = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    return ", ".join(f"{key}: {there.get(key)} there, {here.get(key)} here" for key in changed)

@@ -12,6 +12,8 @@ from torch import nn
 
 from .files import shipped, write_whole
 
+__all__ = ["WeightsError", "load", "metadata", "save", "shipped_weights"]
+
 
 class WeightsError(ValueError):
     """A weights file that cannot be used; the message says why."""

@@ -18,7 +18,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from ..files import shipped
-from .common import DataError
+from .images import DataError, read_photograph
 
 HOW_TO_GET = (
     "`python -m seglib download coco-val2017` fetches 5,000 images into SEGLIB_DATA; without SEGLIB_DATA, generated "
@@ -73,9 +73,7 @@ class Object:
         Raises:
             DataError: it cannot be read, or has another size than the annotations say.
         """
-        image = cv2.imread(str(self.path), cv2.IMREAD_COLOR_RGB)
-        if image is None:
-            raise DataError(f"{self.path}: not a readable image")
+        image = read_photograph(self.path)
         if image.shape[:2] != self.size:
             raise DataError(
                 f"{self.path}: expected height and width {self.size} as its annotations say, got {image.shape[:2]}"

@@ -16,7 +16,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 from PIL import Image
 
-from .common import DataError
+from .images import DataError
 
 # COCO's limits between small and medium, and medium and large objects: pixels of an annotation's `area`. For medium
 # objects alone: min_area=MEDIUM_AREA, max_area=LARGE_AREA.

@@ -22,7 +22,7 @@ from scipy import ndimage
 from skimage.measure import find_contours
 
 from ..files import write_whole
-from . import face_drawing, textures
+from . import textures
 
 CATEGORIES = ("ball", "ring", "mug", "bottle", "book", "leaf", "animal", "stone")
 SHAPES = ((3, 4), (4, 3), (2, 3), (3, 2), (1, 1))  # height : width, in the shares that COCO has about
@@ -40,7 +40,7 @@ def generated(count: int, longest: int, seed: int) -> tuple[Path, Path]:
         seed: the same one gives the same scenes.
     """
     # What another version of this package drew is another data set.
-    sources = b"".join(Path(file).read_bytes() for file in (__file__, face_drawing.__file__, textures.__file__))
+    sources = b"".join(Path(file).read_bytes() for file in (__file__, textures.__file__))
     digest = hashlib.sha256(sources).hexdigest()[:12]
     folder = platformdirs.user_cache_path("seglib") / f"scenes-{digest}" / f"{count}x{longest}.seed{seed}"
     if not folder.is_dir():
@@ -133,7 +133,7 @@ def draw_scene(height: int, width: int, rng: np.random.Generator) -> tuple[np.nd
         for other in objects:
             other[1] = other[1] & ~mask
         objects.append([category, mask, False])
-    picture = face_drawing.photograph(canvas, rng)
+    picture = textures.as_photographed(canvas, rng)
     return picture, [entry for entry in objects if entry[1].sum() >= MIN_AREA * height * width]
 
 

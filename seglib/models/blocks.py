@@ -5,12 +5,44 @@ Every part maps (N, C, H, W) to (N, C', H', W'). To add one, write the module an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+
+__all__ = [
+    "BLOCKS",
+    "BOTTLENECKS",
+    "NORMS",
+    "SKIPS",
+    "UPS",
+    "AttentionGate",
+    "AttentionSkip",
+    "BilinearUp",
+    "ConcatenateSkip",
+    "ConcurrentSqueezeExcitation",
+    "ConvBlock",
+    "FeatureGate",
+    "GatedAddSkip",
+    "GatedConcatenateSkip",
+    "GridAverage",
+    "NearestUp",
+    "NoSkip",
+    "Normalize",
+    "PyramidPooling",
+    "ResidualBlock",
+    "SqueezeExcitation",
+    "TransposedUp",
+    "batch_norm",
+    "group_norm",
+    "initialize_kaiming",
+]
+
+Norm = Callable[[int], nn.Module]  # makes the normalisation of so many channels
 
 
 def batch_norm(channels: int) -> nn.Module:
@@ -30,7 +62,9 @@ class ConvBlock(nn.Sequential):
     has two such convolutions a level, without padding or normalisation; padding keeps the size here.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm, *, convolutions: int = 2, extra=None):
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: Norm, *, convolutions: int = 2, extra: Norm | None = None
+    ):
         layers = []
         for i in range(convolutions):
             layers += [
@@ -48,7 +82,7 @@ class ResidualBlock(nn.Module):
     convolution and its normalisation (the paper's option B).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm):
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm):
         super().__init__()
         self.residual = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
@@ -57,7 +91,7 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
             norm(out_channels),
         )
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), norm(out_channels))
 
@@ -113,7 +147,7 @@ class AttentionGate(nn.Module):
     normalisation, the one-channel ψ by one over the whole map.
     """
 
-    def __init__(self, channels: int, norm, gating_channels: int | None = None):
+    def __init__(self, channels: int, norm: Norm, gating_channels: int | None = None):
         super().__init__()
         inner = max(1, channels // 2)
         self.w_x = nn.Sequential(nn.Conv2d(channels, inner, 1), norm(inner))
@@ -154,13 +188,15 @@ class PyramidPooling(nn.Module):
     The features are averaged over grids of 1×1, 2×2, 3×3 and 6×6 cells; each result goes through a 1×1 convolution to a
     quarter of the channels and a ReLU, and is brought back to full size bilinearly; all of them and the features
     themselves are joined by a 3×3 convolution (Zhao et al. 2017, arXiv 1612.01105, section 3.2).
+    Cells are interpolated between their centres, where they lie in the image (`align_corners=False`); the authors' own
+    program puts the outermost centres on the image's corners (`align_corners=True`), which the paper does not say.
     (N, C, H, W) → the same. The branches have no normalisation: over the one cell of a single image there is no
     variance to divide by.
     """
 
     GRIDS = (1, 2, 3, 6)
 
-    def __init__(self, channels: int, norm):
+    def __init__(self, channels: int, norm: Norm):
         super().__init__()
         quarter = max(1, channels // 4)
         self.branches = nn.ModuleList(
@@ -178,7 +214,7 @@ class PyramidPooling(nn.Module):
 class ConcatenateSkip(nn.Module):
     """The U-Net's skip: encoder features (C channels) beside the upsampled ones (U): C + U channels."""
 
-    def __init__(self, channels: int, up_channels: int, norm):
+    def __init__(self, channels: int, up_channels: int, norm: Norm):
         super().__init__()
         self.out_channels = channels + up_channels
 
@@ -189,7 +225,7 @@ class ConcatenateSkip(nn.Module):
 class AttentionSkip(nn.Module):
     """Encoder features weighted by an attention gate, one weight a place, beside the upsampled ones: C + U channels."""
 
-    def __init__(self, channels: int, up_channels: int, norm):
+    def __init__(self, channels: int, up_channels: int, norm: Norm):
         super().__init__()
         self.gate = AttentionGate(channels, norm, up_channels)
         self.out_channels = channels + up_channels
@@ -216,7 +252,7 @@ class FeatureGate(nn.Module):
 class GatedConcatenateSkip(nn.Module):
     """Encoder features weighted by a `FeatureGate`, beside the upsampled ones: C + U channels."""
 
-    def __init__(self, channels: int, up_channels: int, norm):
+    def __init__(self, channels: int, up_channels: int, norm: Norm):
         super().__init__()
         self.gate = FeatureGate(channels, up_channels)
         self.out_channels = channels + up_channels
@@ -231,7 +267,7 @@ class GatedAddSkip(nn.Module):
     Where U is not C, a 1×1 convolution takes the upsampled features to C channels first.
     """
 
-    def __init__(self, channels: int, up_channels: int, norm):
+    def __init__(self, channels: int, up_channels: int, norm: Norm):
         super().__init__()
         self.gate = FeatureGate(channels, up_channels)
         self.project = nn.Identity() if up_channels == channels else nn.Conv2d(up_channels, channels, 1)
@@ -244,7 +280,7 @@ class GatedAddSkip(nn.Module):
 class NoSkip(nn.Module):
     """Leaves the encoder's features out: what remains is an autoencoder, U channels."""
 
-    def __init__(self, channels: int, up_channels: int, norm):
+    def __init__(self, channels: int, up_channels: int, norm: Norm):
         super().__init__()
         self.out_channels = up_channels
 
@@ -268,7 +304,11 @@ class NearestUp(nn.Upsample):
 
 
 class BilinearUp(nn.Upsample):
-    """Bilinear interpolation: twice the size, the channels stay; no parameters."""
+    """Bilinear interpolation: twice the size, the channels stay; no parameters.
+
+    Between the pixels' centres (`align_corners=False`): so features stay where they are, whatever the image's size.
+    milesial/Pytorch-UNet puts the outermost centres on the image's corners (`align_corners=True`).
+    """
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(scale_factor=2, mode="bilinear")
@@ -280,6 +320,9 @@ class Normalize(nn.Module):
 
     (N, C, H, W) → the same. The statistics travel with the weights, so whoever loads them gives images in [0, 1].
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, channels: int):
         super().__init__()
@@ -304,27 +347,29 @@ def initialize_kaiming(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
-NORMS = {"batch": batch_norm, "group": group_norm}
-BLOCKS = {
+NORMS: dict[str, Norm] = {"batch": batch_norm, "group": group_norm}
+BLOCKS: dict[str, Callable[[int, int, Norm], nn.Module]] = {
     "double": ConvBlock,
     "double-se": partial(ConvBlock, extra=SqueezeExcitation),
     "triple": partial(ConvBlock, convolutions=3),
     "triple-se": partial(ConvBlock, convolutions=3, extra=SqueezeExcitation),
     "residual": ResidualBlock,
 }
-SKIPS = {
+# Of skips and upsampling, the modules say how many `out_channels` they give.
+SKIPS: dict[str, Callable[[int, int, Norm], Any]] = {
     "concatenate": ConcatenateSkip,
     "attention": AttentionSkip,
     "gated-add": GatedAddSkip,
     "gated-concatenate": GatedConcatenateSkip,
     "none": NoSkip,
 }
-UPS = {"transposed": TransposedUp, "nearest": NearestUp, "bilinear": BilinearUp}
+UPS: dict[str, Callable[[int, int], Any]] = {"transposed": TransposedUp, "nearest": NearestUp, "bilinear": BilinearUp}
 # What follows the bottleneck's block: functions of its channels and the normalisation.
-BOTTLENECKS = {
+BOTTLENECKS: dict[str, tuple[Callable[[int, Norm], nn.Module], ...]] = {
     "plain": (),
     "se": (lambda channels, norm: SqueezeExcitation(channels),),
     "se-pyramid": (lambda channels, norm: SqueezeExcitation(channels), PyramidPooling),

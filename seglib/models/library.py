@@ -3,9 +3,14 @@ weights."""
 
 from __future__ import annotations
 
-import segmentation_models_pytorch as smp
+from types import ModuleType
+
 import torch
 from torch import Tensor, nn
+
+from ..extras import need
+
+__all__ = ["NETWORKS", "DeepLabV3Plus", "EncoderUNet", "Segformer"]
 
 
 class EncoderUNet(nn.Module):
@@ -26,7 +31,7 @@ class EncoderUNet(nn.Module):
     def __init__(self, encoder: str, in_channels: int, *, attention: str | None = None, dropout: float = 0.0):
         super().__init__()
         self.in_channels = in_channels
-        self.network = smp.Unet(
+        self.network = _library().Unet(
             encoder, encoder_weights=None, in_channels=in_channels, decoder_attention_type=attention
         )
         # What the library builds and never runs gets no gradient, and processes that wait for one would wait for ever.
@@ -64,7 +69,7 @@ class DeepLabV3Plus(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.in_channels = in_channels
-        self.network = smp.DeepLabV3Plus(
+        self.network = _library().DeepLabV3Plus(
             "resnet18", encoder_weights=None, in_channels=in_channels, classes=out_channels
         )
 
@@ -88,10 +93,20 @@ class Segformer(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.in_channels = in_channels
-        self.network = smp.Segformer("mit_b0", encoder_weights=None, in_channels=in_channels, classes=out_channels)
+        self.network = _library().Segformer(
+            "mit_b0", encoder_weights=None, in_channels=in_channels, classes=out_channels
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return _padded(self.network, x, 32)
+
+
+def _library() -> ModuleType:
+    """segmentation_models_pytorch, which these networks alone need."""
+    need("reports", "segmentation_models_pytorch", "timm")
+    import segmentation_models_pytorch
+
+    return segmentation_models_pytorch
 
 
 def _padded(network: nn.Module, x: Tensor, multiple: int) -> Tensor:
@@ -101,4 +116,8 @@ def _padded(network: nn.Module, x: Tensor, multiple: int) -> Tensor:
     return network(padded)[..., :height, :width]
 
 
-NETWORKS = {"deeplabv3-plus": DeepLabV3Plus, "segformer": Segformer}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "encoder-unet": EncoderUNet,
+    "deeplabv3-plus": DeepLabV3Plus,
+    "segformer": Segformer,
+}

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from .blocks import BLOCKS, BOTTLENECKS, NORMS, SKIPS, UPS
 
+__all__ = ["UNet"]
+
 
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with exchangeable parts.
@@ -61,7 +63,7 @@ class UNet(nn.Module):
         self.pool = nn.MaxPool2d(2)
         self.encoder = nn.ModuleList()
         for level, (below, above) in enumerate(zip(widths, [in_channels, *widths])):
-            stage = [make_block(above, below, make_norm)]
+            stage: list[nn.Module] = [make_block(above, below, make_norm)]
             if dropout and level >= levels / 2:
                 stage.append(nn.Dropout2d(dropout))
             if level == levels - 1:
@@ -69,9 +71,11 @@ class UNet(nn.Module):
             self.encoder.append(nn.Sequential(*stage))
         self.up, self.skips, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for below, width in zip(widths[:0:-1], widths[-2::-1]):
-            self.up.append(UPS[up](below, width))
-            self.skips.append(make_skip(width, self.up[-1].out_channels, make_norm))
-            self.decoder.append(make_decoder_block(self.skips[-1].out_channels, width, make_norm))
+            larger = UPS[up](below, width)
+            joined = make_skip(width, larger.out_channels, make_norm)
+            self.up.append(larger)
+            self.skips.append(joined)
+            self.decoder.append(make_decoder_block(joined.out_channels, width, make_norm))
         self.head = nn.Conv2d(widths[0], out_channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as installed_numpy
 import pytest
 import torch as installed_torch
 
-from seglib import colab
+from seglib.course import colab
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [*sorted(ROOT.glob("notebooks/**/*.ipynb")), ROOT / "reduce_dataset.ipynb"]
@@ -106,7 +106,7 @@ def test_the_set_up_cell_on_a_machine_that_has_torch_and_not_seglib(tmp_path):
         shutil.copy(ROOT / name, course)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", "-C", str(course)]
     # The badge opens the notebook of the branch main; another, with a broken course, is the one that is checked out.
-    broken = ["mv", "seglib/notebook.py", "seglib/other.py"]
+    broken = ["mv", "seglib/course/notebook.py", "seglib/other.py"]
     steps = [["init", "-q", "-b", "main"], ["add", "--all"], ["commit", "-qm", "published"]]
     for step in [*steps, ["checkout", "-qb", "draft"], broken, ["commit", "-qm", "broken"]]:
         subprocess.run(git + step, check=True)
@@ -120,7 +120,7 @@ def installed():
     return {{d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}}
 before = installed()
 {cell}
-from seglib.notebook import setup
+from seglib.course.notebook import setup
 import numpy, seglib, torch
 scale = setup()
 print(json.dumps([before, installed(), seglib.__file__, scale, torch.__version__, numpy.__version__]))

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 from skimage.graph import MCP, MCP_Geometric
 
-from seglib.exercises import CHECKS, check
+from seglib.course.exercises import CHECKS, check
 
 CROSS = ndimage.generate_binary_structure(2, 1)
 SQUARE = np.ones((3, 3))

@@ -13,9 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from seglib import figures
-from seglib.config import load_row
+from seglib.course import figures
 from seglib.experiment import build_model
+from seglib.rows import load_row
 
 
 @pytest.fixture(autouse=True)

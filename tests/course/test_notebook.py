@@ -10,8 +10,11 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from seglib import experiment, notebook
-from seglib.config import ConfigError, load_row, reports
+from seglib import experiment
+from seglib.course import notebook
+from seglib.reports import reports
+from seglib.reports.base import Splits
+from seglib.rows import ConfigError, load_row
 
 ROOT = Path(__file__).parents[2]
 
@@ -219,7 +222,7 @@ def test_the_expected_time_is_that_of_all_epochs_without_what_comes_once(monkeyp
     row = load_row("denoising", "fast", "full", {"training.epochs": 7, "training.batch_size": 8})
     monkeypatch.setattr(experiment, "train", stand_in)
     monkeypatch.setattr(notebook.time, "perf_counter", lambda: clock[0])
-    seconds = notebook.expected_seconds(row, experiment.Splits(Empty(800), Empty(200), "no pictures"))
+    seconds = notebook.expected_seconds(row, Splits(Empty(800), Empty(200), "no pictures"))
     assert seconds == pytest.approx(7 * (0.5 * 800 + 0.25 * 200))
 
 

@@ -12,8 +12,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from seglib.exercises import CHECKS, check
-from seglib.notebook import address, caption
+from seglib.course.exercises import CHECKS, check
+from seglib.course.notebook import address, caption
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb")) + sorted(ROOT.glob("reduce_dataset.ipynb"))

@@ -42,4 +42,4 @@ runpy.run_module("seglib", run_name="__main__")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert "the package 'yaml' is not installed" in done.stderr
+    assert "needs yaml: pip install pyyaml (all of it: the extra [reports])" in done.stderr

@@ -10,8 +10,8 @@ from packaging.specifiers import SpecifierSet
 
 from seglib import experiment, results
 from seglib.__main__ import main
-from seglib.config import row_names
 from seglib.files import write_whole
+from seglib.rows import row_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ def test_a_warning_about_a_call_in_seglib_fails_a_test(tmp_path, category):
     with pytest.raises(category):
         write_whole(tmp_path / "file", old)  # calls it in seglib.files
     with pytest.raises(category):
-        warnings.warn_explicit("old", category, "shapes.py", 1, module="seglib.data.shapes")
+        warnings.warn_explicit("old", category, "shapes.py", 1, module="seglib.reports.denoising.shapes")
     with warnings.catch_warnings(record=True) as caught:
         old()  # the call is this test's own
     assert [warning.category for warning in caught] == [category]

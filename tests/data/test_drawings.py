@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seglib.data import face_drawing, scenes, shapes, strokes, terrain
+from seglib.data import scenes, strokes
+from seglib.reports.denoising import shapes
+from seglib.reports.face_masks import face_drawing
+from seglib.reports.mars_terrain import terrain
 
 
 def object_with_a_hole():

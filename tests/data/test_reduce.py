@@ -20,7 +20,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from seglib.data import reduce
-from seglib.data.common import DataError
+from seglib.data.images import DataError
 from seglib.data.reduce import LARGE_AREA, MEDIUM_AREA, image_sizes, reduce_coco
 
 REAL = os.environ.get("SEGLIB_DATA")
@@ -51,15 +51,8 @@ def segmentation(kind, i):
 
 
 def annotation(i, image, category, area, crowd=0, kind="polygon"):
-    return {
-        "segmentation": segmentation(kind, i),
-        "area": area,
-        "iscrowd": crowd,
-        "image_id": image,
-        "bbox": [1.5, 2, 3, 4.25],
-        "category_id": category,
-        "id": i,
-    }
+    about = {"id": i, "image_id": image, "category_id": category, "area": area, "iscrowd": crowd}
+    return about | {"segmentation": segmentation(kind, i), "bbox": [1.5, 2, 3, 4.25]}
 
 
 def image(i, licence, **other):
@@ -109,10 +102,8 @@ def save(tmp_path, data):
 
 
 def cut(tmp_path, out="small", **arguments):
-    source = tmp_path / "coco"
-    return reduce_coco(
-        source / "train2017", source / "annotations/instances_train2017.json", tmp_path / out, **arguments
-    )
+    images, instances = tmp_path / "coco/train2017", tmp_path / "coco/annotations/instances_train2017.json"
+    return reduce_coco(images, instances, tmp_path / out, **arguments)
 
 
 def load(folder):
@@ -125,9 +116,8 @@ def ids(entries):
 
 
 def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
-    }
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    return {name: path.read_bytes() if path.is_file() else None for name, path in paths.items()}
 
 
 # --- what is kept ---
@@ -147,64 +137,47 @@ def test_without_filters_all_images_with_objects_are_kept_as_they_are(tmp_path, 
     }
 
 
-def test_the_folder_holds_the_images_byte_for_byte_and_nothing_else(tmp_path, coco):
+def test_the_folder_holds_images_and_masks_as_they_were_and_nothing_else(tmp_path, coco):
+    (tmp_path / "coco/train2017").rename(tmp_path / "pictures")  # a linked folder gives its own name
+    (tmp_path / "coco/train2017").symlink_to(tmp_path / "pictures")
     cut(tmp_path)
-    written, source = contents(tmp_path / "small"), contents(tmp_path / "coco")
-    images = [f"train2017/{i:012}.jpg" for i in (7, 12, 31, 900)]
-    instances = "annotations/instances_train2017.json"
-    assert sorted(written) == sorted([*images, "train2017", "annotations", instances, "manifest.json"])
-    assert all(written[name] == source[name] for name in images)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["coco", "small"]
-
-
-def test_every_mask_is_the_originals(tmp_path, coco):
-    cut(tmp_path)
-    before = COCO(tmp_path / "coco/annotations/instances_train2017.json")
-    after = COCO(tmp_path / "small/annotations/instances_train2017.json")
+    written, source = contents(tmp_path / "small"), contents(tmp_path / "pictures")
+    images, instances = [f"{i:012}.jpg" for i in (7, 12, 31, 900)], "annotations/instances_train2017.json"
+    others = ["train2017", "annotations", instances, "manifest.json"]
+    assert written.keys() == {*others, *(f"train2017/{name}" for name in images)}
+    assert all(written[f"train2017/{name}"] == source[name] for name in images)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["coco", "pictures", "small"]
+    before, after = COCO(tmp_path / "coco" / instances), COCO(tmp_path / "small" / instances)
     assert len(after.anns) == 8
     for i, entry in after.anns.items():
-        mask = after.annToMask(entry)
-        assert mask.shape == (HEIGHT, WIDTH)
-        assert 0 < mask.sum() < mask.size
-        assert np.array_equal(mask, before.annToMask(before.anns[i]))
+        assert 0 < after.annToMask(entry).sum() < WIDTH * HEIGHT
+        assert np.array_equal(after.annToMask(entry), before.annToMask(before.anns[i]))
     assert ids(after.loadAnns(after.getAnnIds(imgIds=[12], catIds=[3], iscrowd=True))) == [43]
 
 
-def test_categories_cut_annotations_and_categories(tmp_path, coco):
-    cut(tmp_path, categories=["dog", "cat"])
+@pytest.mark.parametrize(
+    ("arguments", "images", "annotations", "categories", "said"),
+    [
+        ({"categories": ["dog", "cat"]}, [7, 12, 31], [2, 17, 40, 41, 43], [3, 18], "; categories cat, dog"),
+        # A crowd comes with its image, whatever its area, but makes none eligible.
+        ({"categories": ["person"]}, [31, 900], [3, 5001], [1], "; categories person"),
+        ({"min_area": LARGE_AREA}, [12], [40, 43], [1, 3, 18, 90], "; min_area 9216"),
+        # Every object is either small, medium or large.
+        ({"max_area": MEDIUM_AREA}, [31, 900], [2, 5001], [1, 3, 18, 90], "; max_area 1024"),
+        (
+            {"min_area": MEDIUM_AREA, "max_area": LARGE_AREA},
+            *([7, 12, 31], [3, 17, 41, 43, 900100000031], [1, 3, 18, 90]),
+            "; min_area 1024; max_area 9216",
+        ),
+        # Both must hold for the same object.
+        ({"categories": ["dog"], "max_area": MEDIUM_AREA}, [31], [2], [18], "; categories dog; max_area 1024"),
+    ],
+)
+def test_what_is_kept_by_hand(tmp_path, coco, arguments, images, annotations, categories, said):
+    cut(tmp_path, **arguments)
     data = load(tmp_path / "small")
-    assert ids(data["images"]) == [7, 12, 31]
-    assert ids(data["annotations"]) == [2, 17, 40, 41, 43]
-    assert ids(data["categories"]) == [3, 18]
-    assert data["info"]["description"].endswith("annotations (seed 0; categories cat, dog).")
-
-
-def test_a_crowd_comes_with_its_image_but_makes_none_eligible(tmp_path, coco):
-    cut(tmp_path, "people", categories=["person"])
-    data = load(tmp_path / "people")
-    assert ids(data["images"]) == [31, 900]
-    assert ids(data["annotations"]) == [3, 5001]
-    cut(tmp_path, "large", min_area=LARGE_AREA)
-    data = load(tmp_path / "large")
-    assert ids(data["images"]) == [12]
-    assert ids(data["annotations"]) == [40, 43], "a crowd of 3 pixels is kept: area is a filter of objects"
-
-
-def test_every_object_is_either_small_medium_or_large(tmp_path, coco):
-    cut(tmp_path, "s", max_area=MEDIUM_AREA)
-    cut(tmp_path, "m", min_area=MEDIUM_AREA, max_area=LARGE_AREA)
-    cut(tmp_path, "l", min_area=LARGE_AREA)
-    found = [[a["id"] for a in load(tmp_path / name)["annotations"] if not a["iscrowd"]] for name in "sml"]
-    assert found == [[2, 5001], [3, 17, 41], [40]]
-    text = load(tmp_path / "m")["info"]["description"]
-    assert text.endswith("(seed 0; min_area 1024; max_area 9216).")
-
-
-def test_category_and_area_must_hold_for_the_same_object(tmp_path, coco):
-    cut(tmp_path, categories=["dog"], max_area=MEDIUM_AREA)
-    assert ids(load(tmp_path / "small")["annotations"]) == [2]
-    with pytest.raises(DataError, match=r"no image is eligible.*area < 100.*got 2 .* 1023.9 to 5000.25"):
-        cut(tmp_path, "none", categories=["dog"], max_area=100)
+    assert [ids(data[part]) for part in ("images", "annotations", "categories")] == [images, annotations, categories]
+    assert data["info"]["description"].endswith(f"annotations (seed 0{said}).")
 
 
 def test_one_name_of_several_categories_means_all_of_them(tmp_path, coco):
@@ -214,24 +187,16 @@ def test_one_name_of_several_categories_means_all_of_them(tmp_path, coco):
     assert ids(load(tmp_path / "small")["categories"]) == [1, 18]
 
 
-def test_a_larger_draw_contains_the_smaller_and_another_seed_draws_others(tmp_path, coco):
-    for seed in range(8):
-        draws = []
+def test_a_larger_draw_contains_the_smaller_and_every_image_is_drawn_by_some_seed(tmp_path, coco):
+    first = set()
+    for seed in range(12):
         for count in (1, 2, 3, 4):
-            name = f"{seed}-{count}"
-            cut(tmp_path, name, count=count, seed=seed)
-            draws.append(set(ids(load(tmp_path / name)["images"])))
+            cut(tmp_path, f"{seed}-{count}", count=count, seed=seed)
+        draws = [set(ids(load(tmp_path / f"{seed}-{count}")["images"])) for count in (1, 2, 3, 4)]
         assert [len(draw) for draw in draws] == [1, 2, 3, 4]
         assert draws[0] < draws[1] < draws[2] < draws[3]
-    firsts = {ids(load(tmp_path / f"{seed}-1")["images"])[0] for seed in range(8)}
-    assert len(firsts) > 1
-
-
-def test_every_image_is_drawn_by_some_seed(tmp_path, coco):
-    drawn = [cut(tmp_path, f"{seed}", count=1, seed=seed) for seed in range(40)]
-    images = [name for manifest in drawn for name in manifest["files"] if name.endswith("jpg")]
-    assert len(images) == 40
-    assert set(images) == {f"train2017/{i:012}.jpg" for i in (7, 12, 31, 900)}
+        first |= draws[0]
+    assert first == {7, 12, 31, 900}
 
 
 def test_the_draw_is_the_one_on_record(tmp_path, coco):
@@ -246,34 +211,17 @@ def test_the_draw_is_the_one_on_record(tmp_path, coco):
 
 
 def test_the_manifest_holds_arguments_counts_and_every_file(tmp_path, coco):
-    arguments = {
-        "count": 2,
-        "categories": ["dog", "cat", "dog"],
-        "min_area": 10,
-        "max_area": np.float32(9000),
-        "seed": 4,
-    }
-    manifest = cut(tmp_path, **arguments)
+    asked = {"count": 2, "categories": ["dog", "cat", "dog"], "min_area": 10, "max_area": np.float32(9000), "seed": 4}
+    manifest = cut(tmp_path, **asked)
     text = (tmp_path / "small/manifest.json").read_text(encoding="ascii")
     assert json.loads(text) == manifest
-    assert manifest["arguments"] == {
-        "images_folder": "train2017",
-        "annotation_file": "instances_train2017.json",
-        "count": 2,
-        "categories": ["cat", "dog"],
-        "min_area": 10,
-        "max_area": 9000,
-        "seed": 4,
-    }
+    names = {"images_folder": "train2017", "annotation_file": "instances_train2017.json"}
+    assert manifest["arguments"] == asked | names | {"categories": ["cat", "dog"]}
     data = load(tmp_path / "small")
     assert manifest["counts"] == {
-        "images": 2,
-        "images_eligible": 3,
-        "images_before": 6,
-        "annotations": len(data["annotations"]),
-        "annotations_before": 9,
+        **{"images": 2, "images_eligible": 3, "images_before": 6, "categories": 2},
+        **{"annotations": len(data["annotations"]), "annotations_before": 9},
         "crowds": sum(a["iscrowd"] for a in data["annotations"]),
-        "categories": 2,
     }
     written = {name: content for name, content in contents(tmp_path / "small").items() if content is not None}
     del written["manifest.json"]
@@ -285,22 +233,17 @@ def test_the_manifest_holds_arguments_counts_and_every_file(tmp_path, coco):
     assert str(tmp_path) not in text
 
 
-def test_same_seed_same_bytes_wherever_the_data_lie(tmp_path, coco, monkeypatch):
-    cut(tmp_path, "one", count=3, seed=5)
+def test_the_same_arguments_give_the_same_bytes_wherever_the_data_lie(tmp_path, coco, monkeypatch):
+    cut(tmp_path, "one", count=3, categories=["cat", "dog"], min_area=5, seed=5)
     shutil.copytree(tmp_path / "coco", tmp_path / "elsewhere/copy")
     monkeypatch.chdir(tmp_path / "elsewhere/copy/train2017")
     np.random.seed(1)  # noqa: NPY002 — the global state must not matter
     random.seed(1)
-    reduce_coco(".", "../annotations/instances_train2017.json", "../../two", count=3, seed=5)
+    alike = {"count": np.int64(3), "categories": ("dog", "cat", "cat"), "min_area": 5.0, "seed": np.uint8(5)}
+    reduce_coco(".", "../annotations/instances_train2017.json", "../../two", **alike)
     assert contents(tmp_path / "one") == contents(tmp_path / "elsewhere/two")
-    cut(tmp_path, "other", count=3, seed=6)
+    cut(tmp_path, "other", count=3, categories=["cat", "dog"], min_area=5, seed=6)
     assert contents(tmp_path / "one") != contents(tmp_path / "other")
-
-
-def test_arguments_that_mean_the_same_give_the_same_bytes(tmp_path, coco):
-    cut(tmp_path, "one", count=1, categories=["cat", "dog"], min_area=5)
-    cut(tmp_path, "two", count=np.int64(1), categories=("dog", "cat", "cat"), min_area=5.0, seed=np.uint8(0))
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o000])
@@ -354,7 +297,7 @@ def annotation_files(draw):
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     data=annotation_files(),
     count=st.none() | st.integers(1, 4),
@@ -434,13 +377,6 @@ def test_images_in_folders_and_of_other_formats_keep_their_names(tmp_path, coco)
     assert load(tmp_path / "small")["categories"][0]["name"] == "Fußgänger"
 
 
-def test_a_linked_folder_gives_its_own_name(tmp_path, coco):
-    (tmp_path / "coco/train2017").rename(tmp_path / "pictures")
-    (tmp_path / "coco/train2017").symlink_to(tmp_path / "pictures")
-    cut(tmp_path)
-    assert (tmp_path / "small/train2017/000000000007.jpg").is_file()
-
-
 def test_a_reduced_set_can_be_reduced_again(tmp_path, coco):
     cut(tmp_path, "small", count=3)
     small = tmp_path / "small"
@@ -463,9 +399,6 @@ def test_image_sizes(tmp_path, coco):
     assert widths.dtype == heights.dtype == np.int64
     assert widths.tolist() == [1005, 1007, 1012, 1031, 1044, 1900]
     assert heights.tolist() == [2005, 2007, 2012, 2031, 2044, 2900]
-
-
-def test_image_sizes_of_what_is_no_annotation_file(tmp_path):
     with pytest.raises(DataError, match=r"no annotation file .*absent\.json"):
         image_sizes(tmp_path / "absent.json")
 
@@ -532,7 +465,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, coco):
     ("arguments", "message"),
     [
         ({"count": 0}, "count: expected a whole number of images >= 1, or None, got 0"),
-        ({"count": -2}, "got -2"),
         ({"count": 2.5}, "got 2.5"),
         ({"seed": "lucky"}, "seed: expected a whole number, got 'lucky'"),
         ({"seed": None}, "seed: expected a whole number, got None"),
@@ -540,21 +472,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, coco):
         ({"categories": []}, r"categories: expected .* got \[\]"),
         ({"min_area": 9, "max_area": 9}, "expected 0 <= min_area < max_area, both finite, got 9 and 9"),
         ({"min_area": -1}, "got -1 and None"),
-        ({"max_area": 0}, "got None and 0"),
         ({"min_area": float("nan")}, "got nan"),
         ({"max_area": float("nan")}, "got None and nan"),
         ({"max_area": float("inf")}, "got None and inf"),
         ({"categories": ["catt"]}, r"unknown category 'catt': did you mean 'cat'\?"),
         ({"categories": ["cat", "Tooth brush"]}, r"unknown category 'Tooth brush': did you mean 'toothbrush'\?"),
-        ({"categories": ["DOG"]}, r"unknown category 'DOG': did you mean 'dog'\?"),
         ({"categories": ["xyz"]}, "unknown category 'xyz': expected one of cat, dog, person, toothbrush"),
         ({"count": 5}, "count: expected at most 4, the number of eligible images, got 5"),
         ({"count": 3, "categories": ["dog"]}, "expected at most 2, .* got 3"),
         ({"categories": ["toothbrush"]}, "no image is eligible: .* got 0 of the chosen categories$"),
-        (
-            {"min_area": 9217},
-            r"no image is eligible: .*9217 <= area.* got 6 of the .* categories, of 100.5 to 9216 pixels",
-        ),
+        ({"min_area": 9217}, r"no image is eligible: .*9217 <= area.* got 6 of .*, of 100.5 to 9216 pixels"),
     ],
 )
 def test_arguments_that_cannot_be_met_are_refused(tmp_path, coco, arguments, message):
@@ -566,12 +493,21 @@ def test_arguments_that_cannot_be_met_are_refused(tmp_path, coco, arguments, mes
     assert contents(tmp_path) == before
 
 
-def text(content):
+# --- what breaks a data set: functions that get its content and its folder, and give the content that is to be saved ---
+
+
+# --- what breaks a data set: functions of its content and its folder that give the content that is to be saved ---
+
+
+def rewrite(name, change_bytes):
     def break_it(data, folder):
-        (folder / "annotations/instances_train2017.json").write_bytes(content)
-        return None
+        (folder / name).write_bytes(change_bytes((folder / name).read_bytes()))
 
     return break_it
+
+
+def text(content):
+    return rewrite("annotations/instances_train2017.json", lambda _: content)
 
 
 def change(*path_and_value):
@@ -599,12 +535,15 @@ def drop(*path):
     return break_it
 
 
-def no_images_folder(data, folder):
-    shutil.rmtree(folder / "train2017")
+def remove(name, instead=lambda path: None):
+    """Removes a file or folder, and puts something else in its place."""
 
+    def break_it(data, folder):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        instead(path)
 
-def no_annotation_file(data, folder):
-    (folder / "annotations/instances_train2017.json").unlink()
+    return break_it
 
 
 def lose_images(data, folder):
@@ -618,29 +557,15 @@ def lose_annotations(data, folder):
     return data
 
 
-def directory_for_image(data, folder):
-    (folder / "train2017/000000000012.jpg").unlink()
-    (folder / "train2017/000000000012.jpg").mkdir()
-
-
-def image_bytes(change_bytes, name="000000000012.jpg"):
-    def break_it(data, folder):
-        path = folder / "train2017" / name
-        path.write_bytes(change_bytes(path.read_bytes()))
-
-    return break_it
-
-
-def png_without_its_end(data, folder):
-    """What the checksums of PNG tell, and decoding does not."""
-    (folder / "train2017/000000000012.jpg").write_bytes(picture(3, "png")[:-12])
+def image_bytes(change_bytes):
+    return rewrite("train2017/000000000012.jpg", change_bytes)
 
 
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (no_images_folder, "no folder of images .*train2017$"),
-        (no_annotation_file, r"no annotation file .*instances_train2017\.json$"),
+        (remove("train2017"), "no folder of images .*train2017$"),
+        (remove("annotations/instances_train2017.json"), r"no annotation file .*instances_train2017\.json$"),
         (text(b""), r"instances_train2017\.json: expected JSON, but it cannot be read"),
         (text(b'{"images": ['), "expected JSON, but it cannot be read: .*line 1 column"),
         (text(b'{"images": NaN}'), "expected JSON, but it cannot be read: NaN is no number in JSON"),
@@ -653,49 +578,36 @@ def png_without_its_end(data, folder):
         (change("info", "text"), "expected info to be an object, got 'text'"),
         (change("images", 2, 7), r"expected id \(int\) in images\[2\], got 7"),
         (drop("images", 2, "file_name"), r"expected file_name \(str\) in images\[2\], got .*'license': 9"),
-        (drop("images", 0, "width"), r"expected width \(int\) in images\[0\]"),
-        (drop("images", 0, "height"), r"expected height \(int\) in images\[0\]"),
-        (drop("annotations", 3, "area"), r"expected area \(int or float\) in annotations\[3\], got \{'segm"),
+        *((drop("images", 0, key), rf"expected {key} \(int\) in images\[0\]") for key in ("width", "height")),
+        (drop("annotations", 3, "area"), r"expected area \(int or float\) in annotations\[3\], got \{'id"),
         (drop("annotations", 3, "iscrowd"), r"expected iscrowd \(int\) in annotations\[3\]"),
         (drop("annotations", 3, "segmentation"), r"expected segmentation \(list or dict\) in annotations\[3\]"),
         (change("annotations", 0, "image_id", "900"), r"expected image_id \(int\) in annotations\[0\]"),
         (drop("categories", 1, "name"), r"expected name \(str\) in categories\[1\]"),
         (drop("licenses", 1, "id"), r"expected id \(int\) in licenses\[1\]"),
-        (change("images", 0, "id", 7), "expected every id once in images, got 1 more often: 7$"),
-        (change("annotations", 0, "id", 17), "expected every id once in annotations, got 1 more often: 17$"),
-        (change("categories", 3, "id", 1), "expected every id once in categories, got 1 more often: 1$"),
-        (change("licenses", 0, "id", 4), "expected every id once in licenses, got 1 more often: 4$"),
+        *(
+            (change(part, at, "id", i), f"expected every id once in {part}, got 1 more often: {i}$")
+            for part, at, i in (("images", 0, 7), ("annotations", 0, 17), ("categories", 3, 1), ("licenses", 0, 4))
+        ),
         (lose_annotations, r"every image_id in images, got 7 .*: 70 \(image_id 71\), .*74 \(image_id 75\) and 2 more$"),
         (
             change("annotations", 1, "category_id", 2),
-            r"every category_id in categories, got 1 annotations without: 17 \(category_id 2\)$",
+            r"in categories, got 1 annotations without: 17 \(category_id 2\)$",
         ),
-        (
-            lose_images,
-            r"expected all 13 images .*got 5; not there: '000000000005.jpg', .*'000000001003.jpg' and 3 more$",
-        ),
-        (directory_for_image, "expected all 6 images .* got 5; not there: '000000000012.jpg'"),
+        (lose_images, r"all 13 images .*got 5; not there: '000000000005.jpg', .*'000000001003.jpg' and 3 more$"),
+        (remove("train2017/000000000012.jpg", Path.mkdir), "all 6 images .* got 5; not there: '000000000012.jpg'"),
         (change("images", 3, "file_name", ""), "expected all 6 images .* got 5; not there: ''"),
         (change("images", 3, "file_name", "a\0b.jpg"), "got 5; not there: "),
-        (change("images", 3, "file_name", "../x.jpg"), "file names inside the folder of images, got '../x.jpg'$"),
-        (
-            change("images", 3, "file_name", "a/../../x.jpg"),
-            "file names inside the folder of images, got 'a/../../x.jpg'",
+        *(
+            (change("images", 3, "file_name", name), "file names inside the folder of images, got .*x.jpg'$")
+            for name in ("../x.jpg", "a/../../x.jpg", "..\\x.jpg", "/etc/x.jpg", "C:\\x.jpg")
         ),
-        (change("images", 3, "file_name", "..\\x.jpg"), "file names inside the folder of images, got "),
-        (change("images", 3, "file_name", "/etc/x.jpg"), "file names inside the folder of images, got '/etc/x.jpg'"),
-        (change("images", 3, "file_name", "C:\\x.jpg"), "file names inside the folder of images, got "),
-        (
-            image_bytes(lambda content: b""),
-            r"expected 4 whole images .* got 1 .*: '000000000012.jpg' \(cannot identify",
-        ),
+        (image_bytes(lambda content: b""), r"4 whole images .* got 1 .*: '000000000012.jpg' \(cannot identify"),
         (image_bytes(lambda content: b"no picture" * 50), r"got 1 .*: '000000000012.jpg' \(cannot identify"),
         (image_bytes(lambda content: content[:-200]), r"got 1 .*: '000000000012.jpg' \(.*truncated"),
-        (png_without_its_end, r"got 1 that cannot be used: '000000000012.jpg' \(truncated PNG"),
-        (
-            image_bytes(lambda content: picture(1, size=(14, 24))),
-            r"'000000000012.jpg' \(expected 24×14 pixels, got 14×24",
-        ),
+        # What the checksums of PNG tell, and decoding does not.
+        (image_bytes(lambda content: picture(3, "png")[:-12]), r"'000000000012.jpg' \(truncated PNG"),
+        (image_bytes(lambda content: picture(1, size=(14, 24))), r"\.jpg' \(expected 24×14 pixels, got 14×24"),
     ],
 )
 def test_data_that_cannot_be_used_are_named_and_leave_nothing(tmp_path, coco, break_it, message):
@@ -706,15 +618,6 @@ def test_data_that_cannot_be_used_are_named_and_leave_nothing(tmp_path, coco, br
     with pytest.raises(DataError, match=message):
         cut(tmp_path, "new/small")
     assert contents(tmp_path) == before
-
-
-def test_a_file_that_leads_out_is_refused_even_where_it_exists(tmp_path, coco):
-    (tmp_path / "coco/secret.jpg").write_bytes(picture(1))
-    coco["images"][0]["file_name"] = "../secret.jpg"
-    save(tmp_path, coco)
-    with pytest.raises(DataError, match=r"got '\.\./secret\.jpg'"):
-        cut(tmp_path)
-    assert not (tmp_path / "small").exists()
 
 
 # --- real data ---

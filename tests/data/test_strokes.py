@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_cdt, distance_transform_edt, gaussian_filter, label
 
 from seglib import metrics
-from seglib.data import scribbles
+from seglib.data import challenge
 from seglib.data.coco import find_coco, largest, read_coco
 from seglib.data.strokes import (
     MIN_PIXELS,
@@ -599,7 +599,7 @@ def test_a_stroke_may_run_along_the_picture_s_edge(turn):
 @pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")
 def test_long_strokes_lie_where_the_challenge_s_do():
     """Mean distances in pixels: stroke to edge of the picture, stroke to object, and background to its stroke."""
-    data = scribbles.read_challenge(REAL).take(range(0, 228, 3))
+    data = challenge.read_challenge(REAL).take(range(0, 228, 3))
 
     def places(hint, mask):
         background = hint < 0

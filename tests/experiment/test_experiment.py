@@ -10,8 +10,8 @@ import torch
 import seglib
 from seglib import experiment
 from seglib.__main__ import main
-from seglib.config import ConfigError, load_row
-from seglib.data.shapes import silhouettes
+from seglib.reports.denoising.shapes import silhouettes
+from seglib.rows import ConfigError, load_row
 from seglib.training import evaluate
 from seglib.weights import load_file
 

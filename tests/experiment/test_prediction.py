@@ -12,10 +12,13 @@ from torch import nn
 
 from seglib import weights
 from seglib.__main__ import main
-from seglib.config import load_row
+from seglib.data.images import read_rough_mask
 from seglib.experiment import make_model
-from seglib.prediction import predict_files, probability, read_hint, read_images, read_rough_mask
-from seglib.refinement import refine, window
+from seglib.prediction import predict_files, read_hint, read_images
+from seglib.reports import find_report
+from seglib.reports.base import probability
+from seglib.reports.neural_segmentello.refinement import refine, window
+from seglib.rows import load_row
 from seglib.weights import WeightsError
 
 SIZES = {"wide": (13, 37), "high": (41, 9), "dot": (1, 1)}
@@ -130,7 +133,7 @@ def test_colour_and_16_bit_pictures_become_grey(row, tmp_path):
 def test_a_network_for_colour_sees_red_first(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (5, 8, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "image.png"), image[..., ::-1])  # OpenCV writes blue first
-    ((stem, found),) = read_images(tmp_path / "image.png", channels=3)
+    ((stem, found),) = read_images(tmp_path / "image.png", 3, find_report("face_masks").pictures)
     assert stem == "image"
     assert np.array_equal(found, image)
     row = load_row("face_masks", "model-2", overrides={"model.widths": [4]})
@@ -296,7 +299,7 @@ def test_a_network_sees_images_at_the_size_that_it_was_trained_at(face_row, tmp_
     image, seen = colour(90, 130), []
     cv2.imwrite(str(tmp_path / "face.png"), image)
     weights.save(face_network(face_row, image), tmp_path / "model.safetensors", {"size": str(size)})
-    monkeypatch.setattr("seglib.prediction.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
+    monkeypatch.setattr("seglib.reports.base.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
     assert predict_files(face_row, [tmp_path / "face.png"], tmp_path / "masks", [tmp_path / "model.safetensors"]) == []
     assert seen == [(1, 3, size, size)]
 
@@ -307,7 +310,7 @@ def test_a_row_that_was_changed_keeps_its_own_size(tmp_path, monkeypatch):
     image, seen = colour(90, 130), []
     cv2.imwrite(str(tmp_path / "face.png"), image)
     weights.save(make_model(row), tmp_path / "model.safetensors", {"scale": "quick"})
-    monkeypatch.setattr("seglib.prediction.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
+    monkeypatch.setattr("seglib.reports.base.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
     predict_files(row, [tmp_path / "face.png"], tmp_path / "masks", [tmp_path / "model.safetensors"])
     assert seen == [(1, 3, 32, 32)]
 
@@ -466,8 +469,8 @@ def test_networks_that_refine_are_an_ensemble(brush_row, drawn, tmp_path):
 
 BAD_HINTS = {
     "missing": (None, r"no hint high\.png in "),
-    "text": (b"no picture", "high.png is not a readable image"),
-    "empty": (b"", "high.png is not a readable image"),
+    "text": (b"no picture", "high.png: not a readable image"),
+    "empty": (b"", "high.png: not a readable image"),
     "of another size": ((54, 96), r"expected a hint of the image's size \(96, 54\), got \(54, 96\)"),
 }
 
@@ -554,7 +557,10 @@ def test_photographs_are_seen_at_the_size_that_the_weights_were_trained_at(
     row = load_row("neural_segmentello", "tiny16-32_bce-dice", overrides={"data.longest": longest})
     weights.save(network(row), tmp_path / "model.safetensors", trained)
     shapes = []
-    monkeypatch.setattr("seglib.refinement.predict", lambda model, batch: shapes.append(batch.shape) or batch[:, :1])
+    monkeypatch.setattr(
+        "seglib.reports.base.predict",
+        lambda model, batch: shapes.append(batch.shape) or batch[:, :1],
+    )
     arguments = (tmp_path / "masks", [tmp_path / "model.safetensors"], tmp_path / "hints")
     assert predict_files(row, drawn[:1], *arguments) == []
     assert shapes == [(1, 3, *seen)]
@@ -565,7 +571,10 @@ def test_the_object_view_is_used_where_the_row_has_it(drawn, tmp_path, monkeypat
     row = load_row("neural_segmentello", "object-view", overrides={"data.longest": None})
     path = save(network(row), tmp_path / "model.safetensors")
     shapes = []
-    monkeypatch.setattr("seglib.refinement.predict", lambda model, batch: shapes.append(batch.shape) or batch[:, :1])
+    monkeypatch.setattr(
+        "seglib.reports.base.predict",
+        lambda model, batch: shapes.append(batch.shape) or batch[:, :1],
+    )
     assert predict_files(row, drawn[:1], tmp_path / "masks", [path], tmp_path / "hints") == []
     hint = rectangle(*BRUSH["wide"])
     assert shapes == [(1, 3, *hint[window(hint)].shape)]
@@ -576,7 +585,10 @@ def test_a_network_for_colours_sees_them(drawn, tmp_path, monkeypatch):
     row = load_row("neural_segmentello", "rgb", overrides={"data.longest": None})
     path = save(network(row), tmp_path / "model.safetensors")
     batches = []
-    monkeypatch.setattr("seglib.refinement.predict", lambda model, batch: batches.append(batch) or batch[:, :1])
+    monkeypatch.setattr(
+        "seglib.reports.base.predict",
+        lambda model, batch: batches.append(batch) or batch[:, :1],
+    )
     assert predict_files(row, drawn[:1], tmp_path / "masks", [path], tmp_path / "hints") == []
     photo = cv2.imread(str(drawn[0]), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_allclose(batches[0][0, 1:4], photo.transpose(2, 0, 1) / 255, atol=1e-6)

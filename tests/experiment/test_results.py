@@ -9,8 +9,9 @@ import pytest
 
 from seglib import experiment, results, sweep
 from seglib.__main__ import main
-from seglib.config import ROWS, load_row, load_rows, reports
+from seglib.reports import find_report, reports
 from seglib.results import measured, number, read, result_path, scoreboard, summary, write
+from seglib.rows import load_row, load_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -281,16 +282,24 @@ def test_rows_command_prints_the_same_as_json(folder, capsys):
 
 @pytest.mark.parametrize("report", reports())
 def test_committed_results_are_of_the_rows_as_they_stand_now(report):
-    paths = list((ROOT / "results" / report).glob("*.json"))
-    assert paths
-    for path in paths:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        row = load_row(report, result["row"], result["scale"], result["overrides"])
-        # Keys that came into the schema after a run have the value that it ran with for a default.
-        names = {key: getattr(row, key) for key in ("report", "name", "title")}
-        then = ROWS[report].model_validate(result["config"] | names)
-        assert then.recipe() == row.recipe(), f"{path.name}: the row has changed since it was run"
-        assert not result["run"]["commit"].endswith("-dirty")
+    files = {path: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "results" / report).rglob("*.json")}
+    assert files
+    for path, content in files.items():
+        records = content["results"] if path.parent.name == "sweeps" else [content]
+        for result in records:
+            if "result" in result:  # a plain row of a sweep
+                assert files[path.parents[1] / result["result"]]["row"] == result["row"]
+            else:
+                check_record(report, result, path)
+
+
+def check_record(report, result, path):
+    row = load_row(report, result["row"], result["scale"], result["overrides"])
+    # Keys that came into the schema after a run have the value that it ran with for a default.
+    names = {key: getattr(row, key) for key in ("report", "name", "title")}
+    then = find_report(report).row_type.model_validate(result["config"] | names)
+    assert then.recipe() == row.recipe(), f"{path.name}: the row has changed since it was run"
+    assert not result["run"]["commit"].endswith("-dirty")
 
 
 def test_every_cell_of_the_ablation_is_on_record_and_some_twice():

@@ -75,7 +75,7 @@ def wait_for(condition, process, seconds=120):
 
 
 def test_a_node_is_killed_in_mid_sweep_and_every_cell_is_done_once(tmp_path, checkout, cluster):
-    results, runs = tmp_path / "results" / "denoising", tmp_path / "runs" / "denoising"
+    results, runs = tmp_path / "results/denoising/sweeps/small.json", tmp_path / "runs/denoising/sweeps/small"
     command = [sys.executable, "-m", "seglib", "sweep", "denoising", "small", "--backend", "ray"]
     command += ["--out", str(tmp_path / "results")]
     options = {"cwd": checkout, "env": os.environ | {"RAY_ADDRESS": cluster.address}, "text": True}
@@ -89,22 +89,24 @@ def test_a_node_is_killed_in_mid_sweep_and_every_cell_is_done_once(tmp_path, che
     wait_for(lambda: len(begun()) == 1, sweep)
     second = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     wait_for(lambda: len(begun()) == 2, sweep)
-    interrupted, before = begun(), len(list(results.glob("*.json")))
+    interrupted = begun()
+    before = len(json.loads(results.read_text())["results"]) if results.is_file() else 0
     cluster.remove_node(second, allow_graceful=False)
     output, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 0, output
     assert before < 5
-    found = [json.loads(path.read_text()) for path in results.glob("*.json")]
+    found = json.loads(results.read_text())["results"]
     chosen = [(one["config"]["loss"]["bce"], one["config"]["training"]["learning_rate"]) for one in found]
     assert sorted(chosen) == [(bce, rate) for bce in (0.5, 1) for rate in (0.001, 0.003, 0.01)]
-    assert interrupted <= {path.stem for path in results.glob("*.json")}
+    assert len(interrupted) == 2
+    assert not list(runs.glob("*/*"))  # all is in the file
     for one in found:  # also the one that was begun on the killed node and ended on the other
         assert [line["epoch"] for line in one["history"]] == list(range(1, 41))
     lines = [line for line in output.splitlines() if line.startswith("loss ")]
     labels = [tuple(line.split()[1:4:2]) for line in lines]
     assert labels == [(loss, rate) for loss in ("whole", "half") for rate in ("0.001", "0.003", "0.01")]
 
-    written = {path: path.stat().st_mtime_ns for path in results.glob("*.json")}
+    written = results.stat().st_mtime_ns
     again = subprocess.run(command, capture_output=True, timeout=120, **options)
     assert again.returncode == 0, again.stderr
-    assert {path: path.stat().st_mtime_ns for path in results.glob("*.json")} == written
+    assert results.stat().st_mtime_ns == written

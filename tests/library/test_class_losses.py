@@ -4,10 +4,8 @@ import math
 
 import numpy as np
 import pytest
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 
 from seglib.losses import (
     bce_loss,
@@ -48,13 +46,6 @@ def test_cross_entropy_is_pytorch_s(weights):
     assert cross_entropy_loss(logits, target, weights).item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
-def test_focal_loss_by_a_loop(gamma):
-    logits, target = batch()
-    each = [-((1 - p[t]) ** gamma) * math.log(p[t]) for p, t in pixels(logits, target)]
-    assert focal_loss(logits, target, gamma).item() == pytest.approx(np.mean(each))
-
-
 def test_the_focal_loss_of_a_sum_has_gamma_2_if_nothing_else_is_said():
     logits, target = batch()
     torch.testing.assert_close(weighted_sum({"focal": 1.0})(logits, target), focal_loss(logits, target, 2.0))
@@ -72,12 +63,6 @@ def test_focal_loss_without_focus_is_cross_entropy():
     torch.testing.assert_close(focal_loss(binary, truth, 0.0), bce_loss(binary, truth))
 
 
-def test_binary_focal_loss_is_the_library_s():
-    logits, target = torch.randn(2, 1, 5, 8), (torch.rand(2, 1, 5, 8) < 0.4).float()
-    theirs = smp.losses.FocalLoss("binary", gamma=2.0)(logits, target)
-    torch.testing.assert_close(focal_loss(logits, target), theirs)
-
-
 def test_two_classes_are_the_binary_case():
     binary, truth = torch.randn(3, 1, 5, 8).double(), (torch.rand(3, 1, 5, 8) < 0.4).double()
     two, classes = torch.cat([torch.zeros_like(binary), binary], 1), truth[:, 0].long()
@@ -88,28 +73,6 @@ def test_two_classes_are_the_binary_case():
     torch.testing.assert_close(dice_loss(two, classes), both)
 
 
-@pytest.mark.parametrize("loss", [dice_loss, iou_loss])
-def test_overlap_losses_by_a_loop(loss):
-    logits, target = batch()
-    probability = logits.softmax(1)
-    each = []
-    for n in range(2):
-        counted = target[n] != 255
-        for k in range(4):
-            p, t = probability[n, k][counted], (target[n] == k)[counted].double()
-            overlap, total = (p * t).sum(), p.sum() + t.sum()
-            score = (2 * overlap + 1) / (total + 1) if loss is dice_loss else (overlap + 1) / (total - overlap + 1)
-            each.append(1 - score.item())
-    assert loss(logits, target).item() == pytest.approx(np.mean(each))
-
-
-def test_dice_is_the_library_s_where_every_class_is_there():
-    logits, target = batch(shape=(1, 4, 6, 9), ignored=0.0)
-    assert set(target.unique().tolist()) == {0, 1, 2, 3}
-    theirs = smp.losses.DiceLoss("multiclass", smooth=0.5)(logits, target)  # counts halves of numerator and denominator
-    torch.testing.assert_close(dice_loss(logits, target), theirs)
-
-
 def test_a_class_that_is_absent_still_has_a_gradient():
     """The library's leaves such a class out; ours asks for less of it."""
     target = torch.zeros(1, 5, 8, dtype=torch.int64)
@@ -117,20 +80,6 @@ def test_a_class_that_is_absent_still_has_a_gradient():
     dice_loss(logits, target).backward()
     assert (logits.grad[:, 1:] > 0).all()
     assert (logits.grad[:, 0] < 0).all()
-
-
-def test_sobel_loss_by_scipy():
-    logits, target = batch(ignored=0.0)
-    probability = logits.softmax(1).numpy()
-    expected = []
-    for n in range(2):
-        for k in range(4):
-            magnitudes = []
-            for picture in (probability[n, k], (target[n] == k).numpy().astype(float)):
-                gx, gy = (ndimage.sobel(picture, axis, mode="constant") for axis in (0, 1))
-                magnitudes.append(np.sqrt(gx**2 + gy**2 + 1e-8))
-            expected.append((magnitudes[0] - magnitudes[1]) ** 2)
-    assert sobel_boundary_loss(logits, target).item() == pytest.approx(np.mean(expected))
 
 
 def test_boundary_loss_by_a_loop_over_all_pixels():
@@ -155,12 +104,6 @@ def test_boundary_loss_is_a_mean_over_the_pixels_that_count():
 
 
 @pytest.mark.parametrize("loss", EVERY)
-def test_gradients(loss):
-    logits, target = batch(shape=(2, 3, 3, 4))
-    assert torch.autograd.gradcheck(lambda x: loss(x, target), logits.requires_grad_())
-
-
-@pytest.mark.parametrize("loss", EVERY)
 def test_ignored_pixels_do_not_matter(loss):
     logits, target = batch()
     other = logits + 5 * torch.randn_like(logits) * (target == 255)[:, None]
@@ -171,35 +114,6 @@ def test_ignored_pixels_do_not_matter(loss):
         value.backward()
         assert value.item() == loss(logits, target).item()
         assert other.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("loss", EVERY)
-def test_nothing_but_ignored_pixels(loss):
-    logits = torch.randn(2, 3, 4, 5, requires_grad=True)
-    value = loss(logits, torch.full((2, 4, 5), 255))
-    value.backward()
-    assert value.isfinite()
-    assert logits.grad.isfinite().all()
-    assert not logits.grad.any()
-
-
-@pytest.mark.parametrize("loss", EVERY)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_taken_to_float32(loss, dtype):
-    logits, target = batch(shape=(2, 5, 64, 96), dtype=torch.float32)
-    half = logits.to(dtype)
-    value = loss(half, target)
-    assert value.dtype == torch.float32
-    torch.testing.assert_close(value, loss(half.float(), target))
-
-
-@pytest.mark.parametrize("loss", EVERY)
-def test_order_of_the_batch_and_memory_layout(loss):
-    logits, target = batch(shape=(3, 4, 5, 8))
-    turned = logits.transpose(2, 3).contiguous().transpose(2, 3)
-    assert not turned.is_contiguous()
-    torch.testing.assert_close(loss(turned, target), loss(logits, target))
-    torch.testing.assert_close(loss(logits.flip(0), target.flip(0)), loss(logits, target))
 
 
 @pytest.mark.parametrize("loss", EVERY)
@@ -256,6 +170,44 @@ def test_focal_loss_of_what_is_certain_has_a_gradient(gamma):
     loss.backward()
     assert loss.item() == 0
     assert (logits.grad == 0).all()
+
+
+EXTREMES = {
+    "far apart": [3e38, -3e38, 0.0],
+    "a class is switched off": [0.5, -math.inf, 1.5],
+    "all but one are": [0.5, -math.inf, -math.inf],
+}
+
+
+@pytest.mark.parametrize("gamma", [None, 0.0, 0.5, 2.0])
+@pytest.mark.parametrize("logits", EXTREMES.values(), ids=EXTREMES)
+def test_logits_at_which_another_class_has_no_probability(logits, gamma):
+    """As PyTorch's own: 0 · log 0 is 0, in the value and in the gradient; also beside an ignored pixel."""
+    target = torch.tensor([[[0, 255]]])
+    ours, theirs = (torch.tensor(logits)[None, :, None, None].repeat(1, 1, 1, 2).requires_grad_() for _ in range(2))
+    value = cross_entropy_loss(ours, target) if gamma is None else focal_loss(ours, target, gamma)
+    value.backward()
+    log = F.cross_entropy(theirs, target, ignore_index=255).neg()
+    expected = -log if gamma is None else -((1 - log.exp()).clamp(min=1e-38) ** gamma) * log
+    expected.backward()
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_a_certain_mistake_costs_without_end():
+    logits = torch.tensor([3e38, -3e38])[None, :, None, None].requires_grad_()
+    value = cross_entropy_loss(logits, torch.ones(1, 1, 1, dtype=torch.int64))
+    value.backward()
+    assert value.item() == math.inf
+    assert logits.grad.flatten().tolist() == [1, -1]
+
+
+def test_a_binary_logit_without_end_is_certain():
+    logits, target = torch.tensor([[[[math.inf, -math.inf]]]]).requires_grad_(), torch.tensor([[[[1.0, 0]]]])
+    value = focal_loss(logits, target)
+    value.backward()
+    assert value.item() == 0
+    assert not logits.grad.any()
 
 
 def test_focal_loss_near_certainty_keeps_its_digits():

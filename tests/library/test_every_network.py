@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from seglib import weights
-from seglib.config import load_rows, reports
 from seglib.experiment import make_model
 from seglib.export import to_onnx
 from seglib.models.blocks import BLOCKS, BOTTLENECKS, NORMS, SKIPS, UPS, Normalize
 from seglib.models.unet import UNet
+from seglib.rows import load_rows, reports
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -223,11 +223,13 @@ def check_onnx(model, in_channels, path):
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @every_part
 def test_onnx_runtime_gives_what_pytorch_gives(options, tmp_path):
     check_onnx(tiny(options), 2, tmp_path / "network.onnx")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", rows_with_u_nets().values(), ids=rows_with_u_nets())
 def test_onnx_runtime_gives_what_pytorch_gives_of_every_row_s_network(row, tmp_path):
     """At three levels of few channels, so that no file takes long."""
@@ -250,11 +252,13 @@ def check_compiled(options, **how):
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 @every_part
 def test_a_compiled_network_gives_the_same_and_learns_the_same(options):
     check_compiled(options, backend="aot_eager")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which(os.environ.get("CXX", "g++")) or not Path(sysconfig.get_path("include"), "Python.h").exists(),
     reason="needs a C++ compiler and Python's headers",

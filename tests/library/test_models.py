@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import seglib
-from seglib.config import load_row
-from seglib.data.common import channel_statistics, to_tensor
+from seglib.data.datasets import channel_statistics, to_tensor
 from seglib.experiment import make_model
 from seglib.models.blocks import (
     BLOCKS,
@@ -36,6 +35,7 @@ from seglib.models.blocks import (
     initialize_kaiming,
 )
 from seglib.models.unet import UNet
+from seglib.rows import load_row
 
 COMBINATIONS = list(product(BLOCKS, SKIPS, NORMS))
 
@@ -565,6 +565,12 @@ def test_kaiming_takes_the_outputs_of_a_transposed_convolution_for_its_inputs():
     initialize_kaiming(up)
     assert up.weight.var().item() == pytest.approx(2 / (4 * 96), rel=0.05)
     assert not up.bias.any()
+
+
+def test_kaiming_of_convolutions_without_a_bias():
+    conv = nn.Conv2d(40, 60, 3, bias=False)
+    initialize_kaiming(nn.Sequential(conv))
+    assert spread(conv.weight) == pytest.approx(2, rel=0.1)
 
 
 def test_kaiming_leaves_normalisation_alone():

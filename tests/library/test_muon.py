@@ -125,3 +125,136 @@ def test_a_parameter_without_a_gradient_stays():
     weights = [nn.Parameter(torch.ones(4, 3, 3, 3)), nn.Parameter(torch.ones(4))]
     Muon(weights, lr=0.1, weight_decay=0.5).step()
     assert all(torch.equal(p, torch.ones_like(p)) for p in weights)
+
+
+# --- as every optimizer of PyTorch's ---
+
+
+def small():
+    """A kernel, a bias and a layer's kernel of a single row, with a loss that pulls each of them to 3."""
+    torch.manual_seed(6)
+    weights = {"kernel": torch.randn(4, 3, 3, 3), "bias": torch.randn(4), "row": torch.randn(1, 4, 1, 1)}
+    named = {name: nn.Parameter(tensor) for name, tensor in weights.items()}
+    return named, lambda: sum(((p - 3) ** 2).sum() for p in named.values())
+
+
+def stepped(optimizer, loss, times=3):
+    for _ in range(times):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+
+def equal(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_closure_is_called_once_before_the_step_and_its_value_returned():
+    (plain, loss), (closed, same_loss) = small(), small()
+    stepped(Muon(plain.values(), lr=0.1, weight_decay=0.1), loss)
+    optimizer, values = Muon(closed.values(), lr=0.1, weight_decay=0.1), []
+
+    def closure():
+        optimizer.zero_grad()
+        value = same_loss()
+        value.backward()
+        values.append(value)
+        return value
+
+    returned = [optimizer.step(closure) for _ in range(3)]
+    assert all(one is other for one, other in zip(returned, values, strict=True))
+    assert equal(closed, plain)
+
+
+def test_gradients_are_left_as_they_were():
+    named, loss = small()
+    optimizer = Muon(named.values(), lr=0.1)
+    loss().backward()
+    before = {name: parameter.grad.clone() for name, parameter in named.items()}
+    optimizer.step()
+    assert equal(before, {name: parameter.grad for name, parameter in named.items()})
+
+
+def test_groups_have_options_of_their_own():
+    """As two optimizers, each with the options of a group, would move them."""
+    (together, loss), (apart, same_loss) = small(), small()
+    one, other = {"lr": 0.1, "weight_decay": 0.2}, {"lr": 0.01, "betas": (0.5, 0.9)}
+    kernel, *rest = together.values()
+    optimizer = Muon([{"params": [kernel], **one}, {"params": rest, **other}], lr=1.0)
+    stepped(optimizer, loss)
+    single = Muon([apart["kernel"]], **one), Muon([apart["bias"], apart["row"]], **other)
+    for _ in range(3):
+        for optimizer in single:
+            optimizer.zero_grad()
+        same_loss().backward()
+        for optimizer in single:
+            optimizer.step()
+    assert equal(together, apart)
+
+
+@pytest.mark.parametrize("form", ["names", "groups of names", "one by one"])
+def test_parameters_may_come_with_names_or_later(form):
+    (plain, loss), (other, same_loss) = small(), small()
+    stepped(Muon(plain.values(), lr=0.1), loss)
+    if form == "one by one":
+        optimizer = Muon([other["bias"]], lr=0.1)
+        optimizer.add_param_group({"params": other["row"]})
+        optimizer.add_param_group({"params": (p for p in [other["kernel"]])})
+    else:
+        optimizer = Muon(other.items() if form == "names" else [{"params": list(other.items())}], lr=0.1)
+        names = [name for group in optimizer.param_groups for name in group["param_names"]]
+        assert sorted(names) == ["bias", "kernel", "row"]
+    stepped(optimizer, same_loss)
+    assert equal(other, plain)
+    again = Muon(small()[0].items() if form == "names" else [p for p in small()[0].values()], lr=0.1)
+    if form != "one by one":
+        again.load_state_dict(optimizer.state_dict())
+
+
+def test_what_no_optimizer_takes():
+    weight = nn.Parameter(torch.ones(4, 3))
+    with pytest.raises(ValueError, match="empty parameter list"):
+        Muon([], lr=0.1)
+    with pytest.raises(TypeError, match="ordered collections"):
+        Muon([{"params": {weight}}], lr=0.1)
+    with pytest.raises(TypeError, match="can only optimize Tensors"):
+        Muon([3], lr=0.1)
+    for options in (
+        {"lr": -1.0},
+        {"lr": float("nan")},
+        {"lr": 0.1, "betas": (1.0, 0.9)},
+        {"lr": 1, "weight_decay": -1},
+    ):
+        with pytest.raises(ValueError, match="expected lr and weight_decay of at least 0"):
+            Muon([weight], **options)
+
+
+def test_hooks_are_called_once_a_step():
+    torch.optim.Adam([nn.Parameter(torch.ones(1))])  # whose step PyTorch wraps when the first is made
+    named, loss = small()
+    optimizer, calls = Muon(named.values(), lr=0.1), []
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    stepped(optimizer, loss, times=1)
+    assert calls == ["before", "after"]
+
+
+def test_the_state_of_runs_from_before_it_was_an_optimizer_of_its_own_is_taken():
+    """Then it was a kind of Adam, and kernels had a step count, which nothing asked for."""
+    named, loss = small()
+    optimizer = Muon(named.values(), lr=0.1)
+    stepped(optimizer, loss)
+    old = copy.deepcopy(optimizer.state_dict())
+    for group in old["param_groups"]:
+        group |= {"amsgrad": False, "maximize": False, "foreach": None, "capturable": False, "differentiable": False}
+        group |= {"fused": None, "decoupled_weight_decay": True}
+    old["state"][0]["step"] = torch.zeros(())
+    twin, same_loss = small()
+    with torch.no_grad():
+        for name, parameter in named.items():
+            twin[name].copy_(parameter)
+    resumed = Muon(twin.values(), lr=0.5)
+    resumed.load_state_dict(old)
+    stepped(optimizer, loss)
+    stepped(resumed, same_loss)
+    assert equal(twin, named)

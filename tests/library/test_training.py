@@ -2,23 +2,28 @@ import copy
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from seglib import training
-from seglib.data.common import SegmentationDataset
+from seglib.data.datasets import SegmentationDataset
 from seglib.losses import bce_loss, dice_loss, weighted_sum
-from seglib.metrics import BinaryMetrics
+from seglib.metrics import BinaryMetrics, ClassMetrics
 from seglib.models.unet import UNet
 from seglib.training import (
     DamagedCheckpoint,
@@ -174,18 +179,6 @@ def test_a_cosine_that_is_cut_short_by_patience_is_that_of_all_epochs(rates):
     assert [rate for (rate,) in rates] == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_run_with_a_cosine_is_taken_up_bit_for_bit(tmp_path):
-    whole, first, second = (tiny_unet(dropout=0.3) for _ in range(3))
-    options = {"epochs": 4, "schedule": "cosine", "optimizer": "adamw", "weight_decay": 1e-4}
-    unbroken = train(whole, **options)
-    with pytest.raises(KeyboardInterrupt):
-        train(first, folder=tmp_path, on_epoch=stop_after(2), **options)
-    history = train(second, folder=tmp_path, **options)
-    assert same(whole.state_dict(), second.state_dict())
-    for one, other in zip(unbroken, history, strict=True):
-        assert {**one, "seconds": 0} == {**other, "seconds": 0}
-
-
 def test_unknown_options_are_named():
     with pytest.raises(ValueError, match="schedule: expected one of constant, plateau, one-cycle, cosine; got 'cosin'"):
         train(tiny_unet(), schedule="cosin")
@@ -239,7 +232,7 @@ def test_precisions_may_follow_one_another_and_leave_the_model_as_it_was():
 
 
 def test_loader_workers_change_nothing():
-    from seglib.data.common import flips_and_quarter_turns
+    from seglib.data.datasets import flips_and_quarter_turns
 
     weights = []
     for workers in (0, 2):
@@ -288,52 +281,59 @@ def test_nothing_but_lines_goes_to_a_log(capsys):
     assert written.err == ""
 
 
-def test_a_run_is_taken_up_at_its_last_checkpoint(tmp_path):
-    whole = tiny_unet(dropout=0.3)
-    train(whole, epochs=4, folder=tmp_path / "whole", schedule="plateau")
-    assert len(list((tmp_path / "whole").iterdir())) == 2  # the newest two are kept
-
+def stop_after(epoch):
     def stop(row):
-        if row["epoch"] == 2:
+        if row["epoch"] == epoch:
             raise KeyboardInterrupt
 
-    first = tiny_unet(dropout=0.3)
+    return stop
+
+
+TAKEN_UP = {
+    "plateau": {"schedule": "plateau"},
+    "cosine": {"schedule": "cosine", "optimizer": "adamw", "weight_decay": 1e-4},
+    "muon": {"schedule": "one-cycle", "optimizer": "muon"},
+    "a running average": {"average": 0.9},
+    "a growing boundary loss": {"loss": ({"bce": 0.5, "boundary": 1.0}, 0.3)},
+    # Workers that live on ask for no random number at an epoch's start, new ones do: it must not reach the model.
+    "loader workers": {"workers": 2},
+}
+
+
+@pytest.mark.parametrize("options", TAKEN_UP.values(), ids=TAKEN_UP)
+def test_a_run_is_taken_up_at_its_last_checkpoint_bit_for_bit(tmp_path, options):
+    def run(model, folder, **more):
+        weights, growth = options.get("loss", ({"bce": 1.0}, 0.0))
+        loss = weighted_sum(weights, growth)
+        return train(model, epochs=4, folder=tmp_path / folder, **options | {"loss": loss} | more)
+
+    whole, first, second = (tiny_unet(dropout=0.3) for _ in range(3))
+    unbroken = run(whole, "whole")
+    assert len(list((tmp_path / "whole").iterdir())) == 2  # the newest two are kept
     with pytest.raises(KeyboardInterrupt):
-        train(first, epochs=4, folder=tmp_path / "cut", schedule="plateau", on_epoch=stop)
-    second = tiny_unet(dropout=0.3)
+        run(first, "cut", on_epoch=stop_after(2))
     nn.init.ones_(second.head.weight)  # must be replaced by what the checkpoint holds
-    history = train(second, epochs=4, folder=tmp_path / "cut", schedule="plateau")
-    assert history.column("epoch") == [1, 2, 3, 4]
+    history = run(second, "cut")
     assert same(whole.state_dict(), second.state_dict())
+    for one, other in zip(unbroken, history, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_a_boundary_loss_that_grows_is_another_than_one_that_does_not():
+    growing, constant = tiny_unet(), tiny_unet()
+    train(growing, loss=weighted_sum({"bce": 0.5, "boundary": 1.0}, 0.3))
+    train(constant, loss=weighted_sum({"bce": 0.5, "boundary": 1.0}))
+    assert not same(growing.state_dict(), constant.state_dict())
 
 
 def test_a_run_that_is_taken_up_remembers_its_best_weights(tmp_path):
-    def stop(row):
-        if row["epoch"] == 2:
-            raise KeyboardInterrupt
-
     data = pairs()
     opposite = SegmentationDataset(data.images, [1 - mask for mask in data.masks])  # the more it learns, the worse
     whole, first, second = (tiny_unet() for _ in range(3))
     assert train(whole, data, opposite, epochs=4, monitor="loss").best["epoch"] == 1
     with pytest.raises(KeyboardInterrupt):
-        train(first, data, opposite, epochs=4, monitor="loss", folder=tmp_path, on_epoch=stop)
+        train(first, data, opposite, epochs=4, monitor="loss", folder=tmp_path, on_epoch=stop_after(2))
     assert train(second, data, opposite, epochs=4, monitor="loss", folder=tmp_path).best["epoch"] == 1
-    assert same(whole.state_dict(), second.state_dict())
-
-
-def test_a_run_with_loader_workers_is_taken_up_as_if_nothing_had_happened(tmp_path):
-    """Workers that live on ask for no random number at an epoch's start, new ones do: it must not reach the model."""
-
-    def stop(row):
-        if row["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    whole, first, second = (tiny_unet(dropout=0.3) for _ in range(3))
-    train(whole, epochs=4, workers=2)
-    with pytest.raises(KeyboardInterrupt):
-        train(first, epochs=4, workers=2, folder=tmp_path, on_epoch=stop)
-    train(second, epochs=4, workers=2, folder=tmp_path)
     assert same(whole.state_dict(), second.state_dict())
 
 
@@ -384,7 +384,7 @@ def run_row(folder: Path, *prefix: str) -> subprocess.CompletedProcess:
 KILLED = """
 import os, signal, sys
 from seglib.__main__ import main
-from seglib.data.common import SegmentationDataset
+from seglib.data.datasets import SegmentationDataset
 
 whole = SegmentationDataset.__getitem__
 
@@ -398,6 +398,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_mid_epoch_goes_on_to_the_same_weights(tmp_path):
     def weights(folder: Path) -> dict:
         (path,) = folder.glob("runs/denoising/*/best.safetensors")
@@ -447,6 +448,7 @@ os._exit(0)  # PyTorch's own threads may abort a process while Python ends it: g
 """
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(tmp_path):
     script = tmp_path / "measure.py"
     script.write_text(EVALUATE)
@@ -497,14 +499,6 @@ class Logged:
         return [entry for entry in self.log if entry != "asked"]
 
 
-def stop_after(epoch):
-    def stop(row):
-        if row["epoch"] == epoch:
-            raise KeyboardInterrupt
-
-    return stop
-
-
 def test_the_loss_is_told_each_epoch_before_it_begins():
     loss = Logged()
     train(nn.Conv2d(1, 1, 1), loss=loss, epochs=3)
@@ -518,18 +512,6 @@ def test_the_loss_of_a_resumed_run_is_told_where_it_stands(tmp_path):
         train(nn.Conv2d(1, 1, 1), loss=first, epochs=4, folder=tmp_path, on_epoch=stop_after(2))
     train(nn.Conv2d(1, 1, 1), loss=second, epochs=4, folder=tmp_path)
     assert (first.epochs, second.epochs) == ([0, 1], [2, 3])
-
-
-def test_a_growing_boundary_loss_grows_on_after_a_break(tmp_path):
-    whole, first, second, constant = (tiny_unet(dropout=0.3) for _ in range(4))
-    weights = {"bce": 0.5, "boundary": 1.0}
-    train(whole, loss=weighted_sum(weights, 0.3), epochs=4)
-    with pytest.raises(KeyboardInterrupt):
-        train(first, loss=weighted_sum(weights, 0.3), epochs=4, folder=tmp_path, on_epoch=stop_after(2))
-    train(second, loss=weighted_sum(weights, 0.3), epochs=4, folder=tmp_path)
-    assert same(whole.state_dict(), second.state_dict())
-    train(constant, loss=weighted_sum(weights), epochs=4)
-    assert not same(whole.state_dict(), constant.state_dict())
 
 
 # --- a running average of the weights ---
@@ -558,15 +540,6 @@ def test_the_running_average_is_the_one_worked_out_by_hand(keep):
             torch.testing.assert_close(kept, average)
     found = evaluate(model, pairs(20))
     assert history[0]["val_bce"] == pytest.approx(found["bce"], rel=1e-4)  # it is what was validated
-
-
-def test_a_running_average_goes_on_after_a_break(tmp_path):
-    whole, first, second = (tiny_unet(dropout=0.3) for _ in range(3))
-    train(whole, epochs=4, average=0.9)
-    with pytest.raises(KeyboardInterrupt):
-        train(first, epochs=4, average=0.9, folder=tmp_path, on_epoch=stop_after(2))
-    train(second, epochs=4, average=0.9, folder=tmp_path)
-    assert same(whole.state_dict(), second.state_dict())
 
 
 def test_probabilities_are_float32_also_within_autocast():
@@ -740,7 +713,7 @@ def test_training_on_images_of_several_sizes(batch_size):
     assert np.isfinite(history.column("loss") + history.column("val_loss")).all()
     assert history[-1]["loss"] < history[0]["loss"]
     assert history[0]["images"] == history[0]["val_images"] == 10
-    epochs = cut(data.asked, 10)
+    epochs = cut(data.asked[1:], 10)  # the first is looked at before
     assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 4
     if batch_size < 10:
         assert len({tuple(epoch) for epoch in epochs}) == 4  # another order in each
@@ -786,6 +759,175 @@ def test_a_run_on_images_of_several_sizes_is_taken_up_bit_for_bit(tmp_path):
         train(first, seen[1], Mixed(), loss, folder=tmp_path, on_epoch=stop_after(2), **options)
     history = train(second, seen[2], Mixed(), loss, folder=tmp_path, **options)
     assert same(whole.state_dict(), second.state_dict())
-    assert seen[1].asked + seen[2].asked == seen[0].asked
+    assert seen[1].asked[1:] + seen[2].asked[1:] == seen[0].asked[1:]  # before each, the first is looked at
     for one, other in zip(unbroken, history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+# --- what is the caller's stays so ---
+
+
+@pytest.fixture
+def clean_accelerate():
+    """As in a program that has no accelerator yet."""
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+    yield
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+
+
+@pytest.mark.usefixtures("clean_accelerate")
+@pytest.mark.parametrize("work", [lambda: train(tiny_unet(), precision="bf16"), lambda: evaluate(tiny_unet(), pairs())])
+def test_the_caller_s_own_accelerator_is_what_it_was(work):
+    work()
+    assert AcceleratorState._shared_state == GradientState._shared_state == {}  # as if there had been none
+    own = Accelerator(mixed_precision="fp16", gradient_accumulation_steps=4)
+    own.gradient_state._set_sync_gradients(False)  # in the midst of adding gradients up
+    work()
+    assert own.mixed_precision == own.state.mixed_precision == "fp16"
+    assert own.gradient_accumulation_steps == 4
+    assert not own.sync_gradients
+    assert Accelerator(mixed_precision="fp16").state is not None  # and another like it may be made
+
+
+@pytest.mark.usefixtures("clean_accelerate")
+def test_gradients_that_the_caller_adds_up_do_not_keep_a_network_from_learning():
+    own, (alone, beside) = Accelerator(gradient_accumulation_steps=4), (tiny_unet(), tiny_unet())
+    own.gradient_state._set_sync_gradients(False)
+    train(beside)
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+    train(alone)
+    assert same(alone.state_dict(), beside.state_dict())
+
+
+def test_a_model_whose_run_is_refused_is_not_left_wrapped(tmp_path):
+    train(tiny_unet(), folder=tmp_path, settings={"epochs": 3})
+    model = tiny_unet()
+    with pytest.raises(ValueError, match="epochs: 3 there, 5 here"):
+        train(model, folder=tmp_path, settings={"epochs": 5}, precision="bf16")
+    assert model.forward.__func__ is UNet.forward
+
+
+def test_predicting_leaves_every_module_in_its_mode():
+    model = tiny_unet(dropout=0.3).train()
+    model.encoder[0].eval()  # as who trains on with frozen statistics has it
+    modes = [module.training for module in model.modules()]
+    images = torch.stack([image for image, _ in pairs()])
+    assert torch.equal(predict(model, images), predict(model, images))  # without dropout
+    assert [module.training for module in model.modules()] == modes
+    with pytest.raises(ValueError, match="expected an image"):
+        predict(model, images[:, 0])
+    assert [module.training for module in model.modules()] == modes
+
+
+# --- masks of 0 and 255 ---
+
+
+class Targets(Dataset):
+    """Pictures of noise with targets (1, H, W); remembers which were asked for, and draws from every generator."""
+
+    def __init__(self, targets):
+        self.targets, self.asked = targets, []
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        random.random(), np.random.rand(), torch.rand(1)  # noqa: NPY002
+        return torch.rand(1, *self.targets[index].shape[1:]), self.targets[index]
+
+
+def masks(count=6, value=1.0):
+    """Masks with an object, or with one whose pixels are 255."""
+    return value * (torch.rand(count, 1, 8, 12, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+
+
+def padded_and_empty(count=3):
+    return F.pad(torch.zeros(count, 1, 6, 9), (0, 3, 0, 2), value=255)
+
+
+@pytest.mark.parametrize(
+    "targets", [masks(value=255), masks(value=255).byte(), torch.cat([masks(2) * 0, masks(2, 255)])]
+)
+@pytest.mark.parametrize("part", ["train", "validation", "measured"])
+def test_a_data_set_of_0_and_255_is_refused_before_anything_is_trained(part, targets):
+    good, bad, model = Targets(masks()), Targets(targets), tiny_unet()
+    before = copy.deepcopy(model.state_dict())
+    work = {
+        "train": lambda: train(model, bad, good),
+        "validation": lambda: train(model, good, bad),
+        "measured": lambda: evaluate(model, bad),
+    }
+    with pytest.raises(ValueError, match=r"got only 0 and 255 in the \d targets looked at; divide a 0/255 mask by 255"):
+        work[part]()
+    assert same(model.state_dict(), before)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "targets",
+    [
+        torch.cat([padded_and_empty(), masks()]),
+        torch.cat([masks(2), padded_and_empty(4)]),  # whole batches of empty pictures
+        torch.zeros(3, 1, 8, 12),
+        torch.full((3, 1, 8, 12), 255.0),
+        torch.cat([torch.full((2, 1, 8, 12), 255.0), torch.ones(1, 1, 8, 12)]),
+        0.3 * masks(),  # soft ones
+        masks().masked_fill(torch.arange(12) < 3, 255),
+        torch.cat([masks(1), torch.zeros(3, 1, 8, 12).index_fill(-1, torch.tensor([4]), 255)]),
+    ],
+)
+def test_data_sets_that_may_hold_255(targets):
+    model = nn.Conv2d(1, 1, 3, padding=1)
+    train(model, Targets(targets), epochs=1, batch_size=2)
+    evaluate(model, Targets(targets))
+
+
+def test_empty_pictures_of_several_sizes_may_be_padded():
+    class Empty(Mixed):
+        def __getitem__(self, index):
+            image, target = super().__getitem__(index)
+            return image, 0 * target
+
+    history = train(nn.Conv2d(1, 1, 1), Empty(), epochs=2)
+    assert (history[-1]["images"], history[-1]["val_images"]) == (10, 10)
+
+
+def test_a_target_of_classes_may_hold_0_and_255_alone():
+    target = torch.zeros(4, 8, 12, dtype=torch.int64).masked_fill(torch.arange(12) > 8, 255)
+    data = TensorDataset(torch.rand(4, 1, 8, 12), target)
+    metrics = partial(ClassMetrics, ("sky", "soil", "rock"))
+    assert evaluate(nn.Conv2d(1, 3, 1), data, metrics=metrics)["images"] == 4
+
+
+def test_looking_at_a_data_set_takes_few_items_and_no_random_numbers():
+    empty = torch.zeros(1, 1, 8, 12)
+    for targets, expected in (
+        (masks(900), [0]),
+        (torch.cat([empty, masks(5)]), [0, 1]),
+        (empty.expand(950, -1, -1, -1), list(range(0, 950, 10))),
+        (empty.expand(100, -1, -1, -1), list(range(100))),
+    ):
+        data, before = Targets(targets), training.random_state()
+        training.check_targets(data)
+        assert data.asked == expected
+        after = training.random_state()
+        assert after["python"] == before["python"]
+        assert torch.equal(after["numpy"][1], before["numpy"][1])
+        assert after["numpy"][2:] == before["numpy"][2:]
+        assert torch.equal(after["torch"], before["torch"])
+    with pytest.raises(ValueError, match="in the 100 targets looked at"):
+        training.check_targets(
+            Targets(torch.full((1, 1, 8, 12), 255.0).index_fill(3, torch.tensor(0), 0).expand(1000, -1, -1, -1))
+        )
+
+
+def test_a_stream_of_items_is_not_looked_at_before():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter([(torch.rand(1, 8, 12), mask) for mask in masks()])
+
+    assert evaluate(tiny_unet(), Stream(), batch_size=4)["images"] == 6

@@ -18,6 +18,8 @@ from seglib.losses import LOSSES, bce_loss, cross_entropy_loss
 from seglib.metrics import BinaryMetrics, ClassMetrics, mask_metrics, mean_metrics
 from seglib.training import evaluate, fit, make_accelerator, unwrap
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("soil", "bedrock", "sand", "big rock")
 # Means over images, or over pixels, of which every image has as many.
 MEANS = {("binary", name): loss for name, loss in LOSSES.items() if name != "ce"}
@@ -47,22 +49,23 @@ def network(kind):
 
 
 def measure(batch_size):
-    """Metrics of 11 images, and of an epoch over 12 whose steps are too small to change a weight."""
+    """Metrics of 11 images, and of epochs over 12 and 7 whose steps are too small to change a weight."""
     found = {}
     for kind, metrics, loss in (("binary", BinaryMetrics, bce_loss), ("classes", of_classes, cross_entropy_loss)):
         found[kind] = evaluate(network(kind), pictures(kind, 11, seed=1), metrics=metrics, batch_size=2)
-        (row,) = fit(
-            network(kind),
-            loss,
-            pictures(kind, 12, seed=2),
-            pictures(kind, 11, seed=1),
-            metrics=metrics,
-            monitor="loss",
-            epochs=1,
-            batch_size=batch_size,
-            learning_rate=1e-30,
-        )
-        found[f"{kind}, trained"] = {name: value for name, value in row.items() if name != "seconds"}
+        for count in (12, 7):
+            (row,) = fit(
+                network(kind),
+                loss,
+                pictures(kind, count, seed=2),
+                pictures(kind, 11, seed=1),
+                metrics=metrics,
+                monitor="loss",
+                epochs=1,
+                batch_size=batch_size,
+                learning_rate=1e-30,
+            )
+            found[f"{kind}, trained on {count}"] = {name: value for name, value in row.items() if name != "seconds"}
     return found
 
 
@@ -127,14 +130,17 @@ def test_evaluation_shared_out_is_that_of_all_images(found, what):
         assert each == pytest.approx(alone, rel=1e-6)
 
 
-@pytest.mark.parametrize("what", ["binary, trained", "classes, trained"])
-def test_metrics_summed_while_training_are_those_of_all_images(found, what):
-    *shared, alone = (dict(each[what]) for each in found)
+@pytest.mark.parametrize("count", [12, 7])
+@pytest.mark.parametrize("kind", ["binary", "classes"])
+def test_metrics_while_training_are_those_of_all_images(found, kind, count):
+    """Of seven images in batches of two, one process repeats one, which counts in its step and not in the metrics."""
+    *shared, alone = (dict(each[f"{kind}, trained on {count}"]) for each in found)
     losses = [each.pop("loss") for each in (*shared, alone)]
     assert losses[0] == losses[1]
-    if what.startswith("binary"):  # of classes, steps have means over as many pixels as are not ignored
+    # Of classes, steps have means over as many pixels as are not ignored.
+    if kind == "binary" and count == 12:
         assert losses[0] == pytest.approx(losses[2])
-    assert (alone["images"], alone["val_images"]) == (12, 11)
+    assert (alone["images"], alone["val_images"]) == (count, 11)
     for each in shared:
         assert each == pytest.approx(alone, rel=1e-6)
 

@@ -4,11 +4,13 @@ import os
 import re
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import albumentations as A
 import numpy as np
 import pytest
 import skimage.data
+from by_hand import overlap, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,23 +18,23 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 from skimage.color import rgb2gray
 from skimage.filters import threshold_otsu
 
-from seglib.data import face_drawing, faces
-from seglib.data.common import SegmentationDataset
-from seglib.data.face_drawing import CANVAS, MASK_STYLES, Head, Light, draw_mask, draw_person
-from seglib.data.faces import DataError, Pairs, generate, mask_portrait, person, split_folds
-from seglib.experiment import AUGMENTATIONS
+from seglib.data.datasets import SegmentationDataset
+from seglib.data.textures import as_photographed
+from seglib.reports.face_masks import face_drawing, faces
+from seglib.reports.face_masks.face_drawing import CANVAS, MASK_STYLES, Head, Light, draw_mask, draw_person
+from seglib.reports.face_masks.faces import (
+    AUGMENTATIONS,
+    DataError,
+    Pairs,
+    generate,
+    mask_portrait,
+    person,
+    split_folds,
+)
 
 REAL = os.environ.get("SEGLIB_DATA")
 HEAD = Head(128, 115, 75, 90)
 LIGHT = Light(np.array([0.0, 0.0, 1.0]), 0.5)
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def overlap(found, truth):
-    return (found & truth).sum() / (found | truth).sum()
 
 
 def large_parts(mask):
@@ -49,69 +51,42 @@ def calibrated():
     return generate(200, 128, seed=0, two_people=0.12)
 
 
-@pytest.mark.parametrize("size", [64, 128])
-def test_generated_pairs_have_the_documented_form(size):
-    pairs = generate(3, size, seed=5)
-    assert pairs.images.shape == (3, size, size, 3)
-    assert pairs.masks.shape == (3, size, size)
-    assert pairs.images.dtype == pairs.masks.dtype == np.uint8
-    assert all(set(np.unique(mask)) == {0, 1} for mask in pairs.masks)
-    assert len(pairs) == len(set(pairs.names)) == 3
-
-
-def test_the_size_changes_nothing_but_the_size():
+def test_generated_pairs_have_the_documented_form_and_the_size_changes_nothing_else():
     small, large = generate(2, 64, seed=5), generate(2, 128, seed=5)
+    for pairs, size in ((small, 64), (large, 128)):
+        assert pairs.images.shape == (2, size, size, 3)
+        assert pairs.masks.shape == (2, size, size)
+        assert pairs.images.dtype == pairs.masks.dtype == np.uint8
+        assert all(set(np.unique(mask)) == {0, 1} for mask in pairs.masks)
+        assert len(pairs) == len(set(pairs.names)) == 2
     halved = large.images.reshape(2, 64, 2, 64, 2, 3).mean((2, 4))
     assert np.abs(small.images - halved).max() <= 1.5
-    assert all(overlap(*pair) > 0.95 for pair in zip(small.masks == 1, large.masks[:, ::2, ::2] == 1))
+    assert all(overlap(*pair) > 0.95 for pair in zip(small.masks, large.masks[:, ::2, ::2]))
 
 
-def test_a_frame_depends_on_seed_and_index_alone(calibrated):
+def test_a_frame_depends_on_seed_and_index_alone_and_none_comes_twice(calibrated):
     np.random.seed(3)  # noqa: NPY002 — the global state must not matter
-    again = generate(4, 128, seed=0, two_people=0.12)
-    assert again.images.tobytes() == calibrated.images[:4].tobytes()
-    assert again.masks.tobytes() == calibrated.masks[:4].tobytes()
-    assert again.names == calibrated.names[:4]
-
-
-def test_another_seed_gives_other_faces(calibrated):
-    other = generate(4, 128, seed=1, two_people=0.12)
-    assert not {image.tobytes() for image in other.images} & {image.tobytes() for image in calibrated.images}
-    assert not {mask.tobytes() for mask in other.masks} & {mask.tobytes() for mask in calibrated.masks}
-    assert not set(other.names) & set(calibrated.names)
-
-
-def test_no_frame_comes_twice(calibrated):
-    assert len({image.tobytes() for image in calibrated.images}) == 200
-    assert len({mask.tobytes() for mask in calibrated.masks}) == 200
+    again, other = (generate(4, 128, seed=seed, two_people=0.12) for seed in (0, 1))
+    for column in ("images", "masks", "names"):
+        every, same, others = (getattr(pairs, column) for pairs in (calibrated, again, other))
+        assert np.array_equal(same, every[:4])
+        assert len({np.asarray(one).tobytes() for one in (*every, *others)}) == 204
 
 
 @pytest.mark.parametrize(
-    ("arguments", "got"),
-    [
-        ({"count": 0}, "0"),
-        ({"count": -3}, "-3"),
-        ({"two_people": 1.1}, "1.1"),
-        ({"two_people": -0.1}, "-0.1"),
-        ({"two_people": float("nan")}, "nan"),
-        ({"size": 0}, "0"),
-        ({"size": -8}, "-8"),
-    ],
+    ("name", "value"),
+    [("count", 0), ("count", -3), ("size", 0), ("two_people", 1.1), ("two_people", -0.1), ("two_people", float("nan"))],
 )
-def test_impossible_frames_are_refused(arguments, got):
-    with pytest.raises(ValueError, match=f"expected .*{next(iter(arguments))}.* got .*{got}"):
-        generate(**{"count": 1, "size": 64, "seed": 0} | arguments)
+def test_impossible_frames_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"expected .*{name}.* got .*{value}"):
+        generate(**{"count": 1, "size": 64, "seed": 0, name: value})
 
 
-def test_two_people_wear_two_masks():
-    parts = [large_parts(mask) for mask in generate(30, 64, seed=1, two_people=1.0).masks]
-    assert np.mean(np.array(parts) >= 2) > 0.8
-
-
-def test_one_person_wears_one_mask():
-    parts = [large_parts(mask) for mask in generate(30, 64, seed=1, two_people=0.0).masks]
-    assert np.mean(np.array(parts) >= 2) < 0.1
-    assert np.mean(np.array(parts) == 1) > 0.9
+@pytest.mark.parametrize(("share", "least", "most"), [(1.0, 0.8, 1), (0.0, 0, 0.1)])
+def test_two_people_wear_two_masks_and_one_person_one(share, least, most):
+    parts = np.array([large_parts(mask) for mask in generate(30, 64, seed=1, two_people=share).masks])
+    assert least <= np.mean(parts >= 2) <= most
+    assert np.mean(parts >= 1) > 0.9
 
 
 def test_two_people_come_in_their_share_of_the_frames(calibrated):
@@ -121,7 +96,7 @@ def test_two_people_come_in_their_share_of_the_frames(calibrated):
 def test_the_task_is_as_hard_as_the_real_one(calibrated):
     """Otsu's threshold on MFSD: mean IoU 0.29 with masks taken to be bright, 0.54 where it may choose; 38 % is mask."""
     bright, better = [], []
-    for image, mask in zip(calibrated.images, calibrated.masks == 1):
+    for image, mask in zip(calibrated.images, calibrated.masks):
         grey = rgb2gray(image)
         found = grey > threshold_otsu(grey)
         bright.append(overlap(found, mask))
@@ -134,15 +109,12 @@ def test_the_task_is_as_hard_as_the_real_one(calibrated):
 def test_pairs_are_taken_and_joined_with_their_names():
     pairs = Pairs(np.arange(12, dtype=np.uint8).reshape(4, 1, 1, 3), np.eye(4, dtype=np.uint8)[..., None], list("abcd"))
     for indices in ([2, 0], np.array([2, 0])):
-        some = pairs.take(indices)
-        assert some.names == ["c", "a"]
-        assert np.array_equal(some.images, pairs.images[[2, 0]])
-        assert np.array_equal(some.masks, pairs.masks[[2, 0]])
-    both = some + pairs
-    assert both.names == list("caabcd")
-    assert len(both) == 6
-    assert np.array_equal(both.images[2:], pairs.images)
-    assert np.array_equal(both.masks[:2], some.masks)
+        both = pairs.take(indices) + pairs
+        order = [2, 0, 0, 1, 2, 3]
+        assert both.names == list("caabcd")
+        assert len(both) == 6
+        assert np.array_equal(both.images, pairs.images[order])
+        assert np.array_equal(both.masks, pairs.masks[order])
 
 
 # --- heads ---
@@ -151,14 +123,10 @@ angles, radii = st.floats(-180, 180), st.floats(20, 160)
 positions = st.floats(0, 256)
 
 
-def test_the_middle_of_a_frontal_face_is_its_centre():
+def test_points_of_a_frontal_head_by_hand():
     head = Head(100, 120, 50, 60)
     assert head.project(0, 0).tolist() == [100, 120]
     assert head.project(0, [80, 40, 0, -40, -80])[:, 0].tolist() == [100] * 5
-
-
-def test_points_of_a_frontal_head_by_hand():
-    head = Head(100, 120, 50, 60)
     np.testing.assert_allclose(head.project([90, -90], 0), [[150, 120], [50, 120]], atol=1 / 16)
     np.testing.assert_allclose(head.project(0, [90, -90]), [[100, 60], [100, 180]], atol=1 / 16)
     np.testing.assert_allclose(head.project(30, 0)[0], 125, atol=0.3)  # half of it; the nose adds a little
@@ -219,14 +187,14 @@ def test_points_come_in_the_shape_of_their_angles_and_in_sixteenths():
     assert np.array_equal(points * 16, np.round(points * 16))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_heads_stand_where_a_crop_has_them(seed):
-    (one,), (left, right) = face_drawing.heads(rng(seed), 1), face_drawing.heads(rng(seed), 2)
-    face = one.project(0, 0)[0] if abs(one.yaw) < 60 else CANVAS / 2
-    assert abs(face - CANVAS / 2) < 0.35 * CANVAS
-    assert left.x < CANVAS / 2 < right.x
-    assert right.x - left.x > 0.8 * max(left.width, right.width)
-    assert max(left.width, right.width) < one.width + 20
+def test_heads_stand_where_a_crop_has_them():
+    for seed in range(20):
+        (one,), (left, right) = face_drawing.heads(rng(seed), 1), face_drawing.heads(rng(seed), 2)
+        face = one.project(0, 0)[0] if abs(one.yaw) < 60 else CANVAS / 2
+        assert abs(face - CANVAS / 2) < 0.35 * CANVAS
+        assert left.x < CANVAS / 2 < right.x
+        assert right.x - left.x > 0.8 * max(left.width, right.width)
+        assert max(left.width, right.width) < one.width + 20
 
 
 def test_light_falls_on_what_faces_the_lamp():
@@ -238,63 +206,59 @@ def test_light_falls_on_what_faces_the_lamp():
 # --- drawn masks ---
 
 
-@pytest.mark.parametrize("style", MASK_STYLES)
-def test_a_mask_covers_the_mouth_and_leaves_the_eyes(style):
+WHITE = np.ones((CANVAS, CANVAS, 3), np.float32)
+each_style = pytest.mark.parametrize("style", MASK_STYLES)
+
+
+@each_style
+def test_a_mask_covers_the_mouth_leaves_the_eyes_and_stays_near_its_head(style):
     (mouth, *eyes) = np.round(HEAD.project([0, -24, 24], [-50, 15, 15])).astype(int)
     shares, centres = [], []
     for seed in range(8):
-        picture, mask = draw_mask(np.ones((CANVAS, CANVAS, 3)), HEAD, LIGHT, rng(seed), style)
+        picture, mask = draw_mask(WHITE.copy(), HEAD, LIGHT, rng(seed), style)
         assert picture.shape == (CANVAS, CANVAS, 3)
         assert -1e-3 < picture.min() <= picture.max() < 1 + 1e-3
         assert mask.shape == (CANVAS, CANVAS)
         assert set(np.unique(mask)) == {0, 1}
         assert mask[mouth[1], mouth[0]] == 1
         assert not any(mask[y, x] for x, y in eyes)
+        rows, columns = np.nonzero(mask)
+        assert np.abs(columns - HEAD.x).max() < 1.2 * HEAD.width
+        assert HEAD.y - 0.35 * HEAD.height < rows.min() <= rows.max() < HEAD.y + 1.1 * HEAD.height
         shares.append(mask.mean())
-        centres.append(np.argwhere(mask).mean(0))
-    assert min(shares) > 0.05
-    assert max(shares) < 0.5
+        centres.append((rows.mean(), columns.mean()))
+    assert 0.05 < min(shares) <= max(shares) < 0.5
     centre_y, centre_x = np.mean(centres, 0)
     assert centre_y > HEAD.y + 0.2 * HEAD.height
     assert centre_x == pytest.approx(HEAD.x, abs=2)
 
 
-@pytest.mark.parametrize("style", MASK_STYLES)
-def test_a_mask_stays_near_its_head(style):
-    for seed in range(4):
-        mask = draw_mask(np.ones((CANVAS, CANVAS, 3)), HEAD, LIGHT, rng(seed), style)[1]
-        rows, columns = np.nonzero(mask)
-        assert np.abs(columns - HEAD.x).max() < 1.2 * HEAD.width
-        assert rows.min() > HEAD.y - 0.35 * HEAD.height
-        assert rows.max() < HEAD.y + 1.1 * HEAD.height
-
-
-@pytest.mark.parametrize("style", MASK_STYLES)
+@each_style
 def test_the_mirrored_head_wears_the_mirrored_mask(style):
     head = Head(115, 115, 75, 90, 35, 4, 8)
     mirrored = Head(255 - 115, 115, 75, 90, -35, 4, -8)
-    one, other = (draw_mask(np.ones((CANVAS, CANVAS, 3)), h, LIGHT, rng(), style)[1] == 1 for h in (head, mirrored))
+    one, other = (draw_mask(WHITE.copy(), h, LIGHT, rng(), style)[1] == 1 for h in (head, mirrored))
     assert overlap(one, other[:, ::-1]) > 0.97
 
 
-@pytest.mark.parametrize("style", MASK_STYLES)
+@each_style
 def test_a_mask_follows_its_face_to_the_side(style):
     for yaw in (-60, 60):
-        mask = draw_mask(np.ones((CANVAS, CANVAS, 3)), Head(128, 115, 75, 90, yaw), LIGHT, rng(), style)[1]
+        mask = draw_mask(WHITE.copy(), Head(128, 115, 75, 90, yaw), LIGHT, rng(), style)[1]
         assert np.argwhere(mask)[:, 1].mean() * np.sign(yaw) > HEAD.x * np.sign(yaw) + 15
 
 
-def test_a_black_mask_is_dark():
-    picture, mask = draw_mask(np.ones((CANVAS, CANVAS, 3)), HEAD, LIGHT, rng(), "black")
+def test_a_mask_is_of_the_style_that_is_asked_for():
+    picture, mask = draw_mask(WHITE.copy(), HEAD, LIGHT, rng(), "black")
     assert np.median(picture[mask == 1]) < 0.25
     assert np.median(picture[mask == 0]) == 1
+    for seed in range(3):  # that of a person too
+        picture, truth = draw_person(WHITE.copy(), HEAD, LIGHT, rng(seed), "black")
+        assert np.median(picture[truth == 1]) < 0.25
 
 
 def test_masks_without_a_style_are_of_every_kind():
-    looks = {
-        draw_mask(np.ones((CANVAS, CANVAS, 3)), HEAD, LIGHT, rng(seed))[0][175, 128].round(2).tobytes()
-        for seed in range(12)
-    }
+    looks = {draw_mask(WHITE.copy(), HEAD, LIGHT, rng(seed))[0][175, 128].round(2).tobytes() for seed in range(12)}
     assert len(looks) > 8
 
 
@@ -304,14 +268,14 @@ def test_a_mask_is_drawn_on_a_copy():
     assert (canvas == 0.5).all()
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_what_is_no_part_of_a_person_stays_as_it_was(seed):
-    before = rng(100 + seed).random((CANVAS, CANVAS, 3), np.float32)
-    picture, truth = draw_person(before.copy(), HEAD, LIGHT, rng(seed))
-    assert set(np.unique(truth)) <= {-1, 0, 1}
-    assert np.array_equal((picture != before).any(2), truth >= 0)
-    assert truth[0, 0] == truth[0, -1] == -1
-    assert (truth == 1).mean() > 0.03
+def test_what_is_no_part_of_a_person_stays_as_it_was():
+    for seed in range(6):
+        before = rng(100 + seed).random((CANVAS, CANVAS, 3), np.float32)
+        picture, truth = draw_person(before.copy(), HEAD, LIGHT, rng(seed))
+        assert set(np.unique(truth)) <= {-1, 0, 1}
+        assert np.array_equal((picture != before).any(2), truth >= 0)
+        assert truth[0, 0] == truth[0, -1] == -1
+        assert (truth == 1).mean() > 0.03
 
 
 def black_hair(canvas, mask, style, seed):
@@ -324,41 +288,28 @@ def black_hand(canvas, mask, style, seed):
 
 @pytest.mark.parametrize(
     ("draw", "style"),
-    [*((black_hair, style) for style in ("short", "long", "fringe", "cap", "scarf")), (black_hand, None)],
+    [*((black_hair, style) for style in ("short", "long", "fringe", "cap", "scarf", "bald")), (black_hand, None)],
 )
 def test_what_hides_a_mask_is_no_mask(draw, style):
     for seed in range(4):
-        picture, mask = draw(np.ones((CANVAS, CANVAS, 3), np.float32), np.ones((CANVAS, CANVAS)), style, seed)
+        picture, mask = draw(WHITE.copy(), np.ones((CANVAS, CANVAS)), style, seed)
         dark = picture.mean(2) < 0.5
-        assert dark.mean() > 0.005
+        assert (dark.mean() > 0.005) == (style != "bald")
         # The brim of a cap stands out over a forehead, which no mask reaches.
         assert overlap(dark, mask == 0) > (0.7 if style == "cap" else 0.9)
 
 
-def test_bald_heads_hide_nothing():
-    mask = black_hair(np.ones((CANVAS, CANVAS, 3), np.float32), np.ones((CANVAS, CANVAS)), "bald", 0)[1]
-    assert (mask == 1).all()
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_a_photograph_keeps_a_scene_s_colours_apart_and_its_outlines_in_place(seed):
-    scene = np.empty((CANVAS, CANVAS, 3), np.float32)
-    scene[...] = 0.5, 0.35, 0.2
+def test_a_photograph_keeps_a_scene_s_colours_apart_and_its_outlines_in_place():
+    scene = np.full((CANVAS, CANVAS, 3), (0.5, 0.35, 0.2), np.float32)
     scene[:, 100:] *= 0.5
-    picture = face_drawing.photograph(scene, rng(seed))
-    assert picture.dtype == np.uint8
-    assert picture.shape == scene.shape
-    for part in (picture[:, :95], picture[:, 105:]):
-        red, green, blue = part.mean((0, 1))
-        assert red > green > blue
-    columns = np.abs(np.diff(picture.mean((0, 2))))
-    assert columns.argmax() == pytest.approx(99, abs=1)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_person_wears_the_style_that_is_asked_for(seed):
-    picture, truth = draw_person(np.ones((CANVAS, CANVAS, 3), np.float32), HEAD, LIGHT, rng(seed), "black")
-    assert np.median(picture[truth == 1]) < 0.25
+    for seed in range(10):
+        picture = as_photographed(scene, rng(seed))
+        assert (picture.dtype, picture.shape) == (np.uint8, scene.shape)
+        for part in (picture[:, :95], picture[:, 105:]):
+            red, green, blue = part.mean((0, 1))
+            assert red > green > blue
+        columns = np.abs(np.diff(picture.mean((0, 2))))
+        assert columns.argmax() == pytest.approx(99, abs=1)
 
 
 # --- a mask on a photograph ---
@@ -392,16 +343,12 @@ def test_portraits_wear_their_mask_below_the_eyes_and_above_the_collar():
         assert abs(columns.mean() - CANVAS / 2) < 0.1 * CANVAS
 
 
-def test_the_head_says_where_the_mask_goes():
-    mask = mask_portrait(PORTRAIT, HEAD, 0, "surgical")[1]
-    moved = mask_portrait(PORTRAIT, Head(HEAD.x - 20, HEAD.y + 15, HEAD.width, HEAD.height), 0, "surgical")[1]
-    assert np.array_equal(np.roll(mask, (15, -20), (0, 1)), moved)
-
-
-def test_the_same_seed_draws_the_same_mask_and_another_another():
+def test_the_seed_and_the_head_say_which_mask_goes_where():
     first, again, other = (mask_portrait(PORTRAIT, HEAD, seed) for seed in (3, 3, 4))
     assert all(map(np.array_equal, first, again))
     assert not any(map(np.array_equal, first, other))
+    moved = mask_portrait(PORTRAIT, Head(HEAD.x - 20, HEAD.y + 15, HEAD.width, HEAD.height), 3)[1]
+    assert np.array_equal(np.roll(first[1], (15, -20), (0, 1)), moved)
 
 
 def test_a_portrait_s_reduction():
@@ -411,17 +358,10 @@ def test_a_portrait_s_reduction():
     assert np.array_equal(small_mask, mask[2::4, 2::4])
 
 
-@pytest.mark.parametrize(
-    ("portrait", "got"),
-    [
-        (PORTRAIT[:-1], "got uint8 (255, 256, 3)"),
-        (PORTRAIT[..., 0], "got uint8 (256, 256)"),
-        (np.dstack([PORTRAIT, PORTRAIT[..., 0]]), "got uint8 (256, 256, 4)"),
-        (PORTRAIT / 255, "got float64 (256, 256, 3)"),
-    ],
-)
-def test_a_portrait_of_another_kind_is_refused(portrait, got):
-    with pytest.raises(ValueError, match=re.escape(f"expected a uint8 portrait (256, 256, 3), {got}")):
+@pytest.mark.parametrize("portrait", [PORTRAIT[:-1], PORTRAIT[..., 0], PORTRAIT[..., [0, 1, 2, 0]], PORTRAIT / 255])
+def test_a_portrait_of_another_kind_is_refused(portrait):
+    message = f"expected a uint8 portrait (256, 256, 3), got {portrait.dtype} {portrait.shape}"
+    with pytest.raises(ValueError, match=re.escape(message)):
         mask_portrait(portrait, HEAD, 0)
 
 
@@ -484,76 +424,51 @@ def test_pictures_are_rgb_and_masks_what_is_above_127(dataset, tmp_path):
 
 
 @each_reader
-def test_pictures_of_any_shape_become_squares(dataset, tmp_path):
-    wide, high = (blocks(np.full(shape, 90)) for shape in ((1, 3), (4, 2)))
-    lay_out(tmp_path, dataset, wide=(np.stack([wide] * 3, -1), wide), high=(np.stack([high] * 3, -1), high))
-    pairs = READERS[dataset][0](tmp_path, 24)
-    assert pairs.images.shape == (2, 24, 24, 3)
-    assert pairs.masks.shape == (2, 24, 24)
-
-
-@each_reader
-def test_reading_reduces_the_picture_by_area_and_the_mask_by_nearest_neighbour(dataset, tmp_path):
+@pytest.mark.parametrize("turn", [False, True])
+def test_pictures_of_any_shape_become_squares_by_area_and_masks_by_nearest_neighbour(dataset, turn, tmp_path):
     """Stripes one pixel wide: their area is grey; a mask's pixels stay what one of them was."""
-    stripes = np.zeros((64, 64), np.uint8)
+    stripes, mask, expected = np.zeros((32, 64), np.uint8), GREYS.repeat(2, 1), blocks([[0, 0], [1, 1]], side=4)
     stripes[:, ::2] = 255
-    lay_out(tmp_path, dataset, stripes=(np.stack([stripes] * 3, -1), GREYS.repeat(2, 0).repeat(2, 1)))
+    stripes, mask, expected = (part.T if turn else part for part in (stripes, mask, expected))
+    lay_out(tmp_path, dataset, stripes=(np.stack([stripes] * 3, -1), mask))
     pairs = READERS[dataset][0](tmp_path, 8)
+    assert pairs.images.shape == (1, 8, 8, 3)
     assert np.abs(pairs.images[0] - 127.5).max() < 4
-    assert np.array_equal(pairs.masks[0], blocks([[0, 0], [1, 1]], side=4))
+    assert np.array_equal(pairs.masks, [expected])
 
 
 @pytest.mark.parametrize(("length", "size"), [(40, 16), (32, 8), (250, 128)])
 def test_reduction_equals_its_definition(length, size):
-    image, mask = (
-        rng().integers(0, 256, (length, length, 3), np.uint8),
-        rng().integers(0, 2, (length, length), np.uint8),
-    )
+    image, mask = rng().integers(0, 256, (length, length, 3), np.uint8), rng().integers(0, 2, 2 * [length], np.uint8)
     small, small_mask = faces.reduce(image, mask, size)
-    edges = np.arange(size + 1) * length / size
-    covered = np.clip(np.minimum.outer(edges[1:], np.arange(1, length + 1)), 0, None)
-    covered = np.clip(covered - np.maximum.outer(edges[:-1], np.arange(length)), 0, None) * size / length
-    expected = np.stack([covered @ channel @ covered.T for channel in np.moveaxis(image, -1, 0)], axis=-1)
-    assert np.abs(small - expected).max() <= 0.51
+    edges, pixels = np.arange(size + 1) * length / size, np.arange(length)
+    covered = np.minimum.outer(edges[1:], pixels + 1) - np.maximum.outer(edges[:-1], pixels)
+    covered = covered.clip(0) * size / length  # the share that each pixel has in each of the new ones
+    assert np.abs(small - np.einsum("ia,jb,abc->ijc", covered, covered, image)).max() <= 0.51
     middles = ((np.arange(size) + 0.5) * length / size).astype(int)
     assert np.array_equal(small_mask, mask[middles][:, middles])
 
 
 @each_reader
 def test_each_pair_that_cannot_be_used_is_named_in_one_warning_and_left_out(dataset, tmp_path):
-    lay_out(
-        tmp_path,
-        dataset,
-        good=(COLOURS, GREYS),
-        fine=(COLOURS, GREYS),
-        alone=(COLOURS, None),
-        cropped=(COLOURS, GREYS[:, :-3]),
-        garbage=(b"no picture at all" * 50, GREYS),
-        empty=(b"", GREYS),
-        torn=(COLOURS, b"no picture at all" * 50),
-        blank=(COLOURS, b""),
-    )
+    text, whole = b"no picture at all" * 50, (COLOURS, GREYS)
+    bad = {"alone": (COLOURS, None), "cropped": (COLOURS, GREYS[:, :-3]), "garbage": (text, GREYS)}
+    bad |= {"empty": (b"", GREYS), "torn": (COLOURS, text), "blank": (COLOURS, b"")}
+    lay_out(tmp_path, dataset, good=whole, fine=whole, **bad)
     with pytest.warns(UserWarning, match="pairs in") as caught:
         pairs = READERS[dataset][0](tmp_path, 16)
     assert pairs.names == ["fine", "good"]
     assert len(pairs.images) == len(pairs.masks) == 2
-    assert len(caught) == 1
-    assert caught[0].filename == __file__
+    assert [one.filename for one in caught] == [__file__]
     _, images, masks = READERS[dataset]
-    text = str(caught[0].message)
-    assert text.startswith(f"6 of 8 pairs in {(tmp_path / images).parent.parent} left out: ")
-    reasons = dict(part.split(": ", 1) for part in text.split(" left out: ")[1].split("; "))
-
-    def tail(template, name):
-        return "/".join(template.format(name).split("/")[-2:])
-
-    assert reasons == {
-        "alone.jpg": f"no mask {tail(masks, 'alone').split('/')[1]}",
+    start, reasons = str(caught[0].message).split(" left out: ")
+    assert start == f"6 of 8 pairs in {(tmp_path / images).parent.parent}"
+    assert dict(reason.split(": ", 1) for reason in reasons.split("; ")) == {
+        "alone.jpg": f"no mask {Path(masks).name}".format("alone"),
         "cropped.jpg": "its mask has 29×32 pixels, not 32×32",
-        "garbage.jpg": f"{tail(images, 'garbage')} is not a readable picture",
-        "empty.jpg": f"{tail(images, 'empty')} is not a readable picture",
-        "torn.jpg": f"{tail(masks, 'torn')} is not a readable picture",
-        "blank.jpg": f"{tail(masks, 'blank')} is not a readable picture",
+    } | {
+        f"{name}.jpg": f"{tmp_path / place}: not a readable image".format(name)
+        for name, place in (("garbage", images), ("empty", images), ("torn", masks), ("blank", masks))
     }
 
 
@@ -571,16 +486,12 @@ def test_files_that_belong_to_no_picture_are_ignored(dataset, tmp_path):
 
 @each_reader
 def test_where_nothing_is_there_one_is_told_where_it_was_looked_for_and_how_to_get_it(dataset, tmp_path):
-    read, images, masks = READERS[dataset]
+    read, *places = READERS[dataset]
     for folder in (tmp_path, tmp_path / "nowhere", str(tmp_path)):
         with pytest.raises(DataError) as error:
             read(folder, 16)
-        for part in (
-            HOW[dataset],
-            *(str((tmp_path / template).parent.relative_to(tmp_path)) for template in (images, masks)),
-        ):
+        for part in (HOW[dataset], str(folder), *(str(Path(template).parent) for template in places)):
             assert part in str(error.value)
-        assert str(folder) in str(error.value)
 
 
 @each_reader
@@ -593,11 +504,10 @@ def test_where_nothing_is_left_the_reasons_and_the_source_are_named(dataset, tmp
         READERS[dataset][0](tmp_path, 16)
 
 
-def test_a_data_error_is_a_value_error():
-    assert issubclass(DataError, ValueError)
+real_only = pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")
 
 
-@pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")
+@real_only
 def test_real_mfsd():
     pairs = faces.read_mfsd(REAL, 128)
     assert len(pairs) >= 150
@@ -611,7 +521,7 @@ def test_real_mfsd():
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-@pytest.mark.skipif(not REAL, reason="SEGLIB_DATA is not set: no real data at hand")
+@real_only
 def test_real_masked_face_net():
     pairs = faces.read_masked_face_net(REAL, 64)
     assert len(pairs) >= 300
@@ -627,27 +537,15 @@ def test_real_masked_face_net():
     ("name", "expected"),
     [
         ("faceMsak_jingtian_1_0_7", "jingtian"),
-        ("facemsak_zhangbo_0_0_1", "zhangbo"),
+        ("FACEMSAK_ZhangBo_0_0_1", "zhangbo"),  # capital letters make no other person
         ("faceMsak_dilireba_0_0_2a30011513926397f286f6b6107948f1", "dilireba"),
-        ("facemsak_xin_1_1_663d85a4jw6dd814u9pyfj", "xin"),
-        ("faceMsak_t1_CharlieBaker_0004", "charliebaker"),
-        ("faceMask1_ttt_100_0_1", "faceMask1_ttt_100_0_1"),
-        ("faceMsak_t1_19_1", "faceMsak_t1_19_1"),
-        ("faceMsak_t1_5851_1_2", "faceMsak_t1_5851_1_2"),
-        ("00042", "00042"),
-        ("generated-0-00007", "generated-0-00007"),
-        ("", ""),
+        ("facemask_t1_CharlieBaker_0004", "charliebaker"),
+        *((name, name) for name in ("faceMask1_ttt_100_0_1", "faceMsak_t1_19_1", "faceMsak_t1_5851_1_2")),
+        *((name, name) for name in ("00042", "generated-0-00007", "")),
     ],
 )
 def test_a_person_s_name_is_read_from_the_file_s(name, expected):
     assert person(name) == expected
-
-
-def test_capital_letters_make_no_other_person():
-    names = ["faceMsak_JustinTrudeau_0_0_1", "FACEMSAK_justintrudeau_1_0_2", "facemask_t1_JUSTINTRUDEAU_0002"]
-    assert {person(name) for name in names} == {"justintrudeau"}
-    whole, *rest = sorted(split_folds([*names, "00001"], 2, seed=0), key=len, reverse=True)
-    assert (whole.tolist(), [part.tolist() for part in rest]) == ([0, 1, 2], [[3]])
 
 
 FILES = st.one_of(
@@ -684,32 +582,24 @@ def test_folds_share_out_everything_and_no_person_twice(names, folds, seed):
     assert all(map(np.array_equal, parts, split_folds(names, folds, seed)))
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_one_person_of_many_pictures_leaves_the_others_to_the_other_fold(seed):
+def test_one_person_of_many_pictures_leaves_the_others_to_the_other_fold():
     names = [*(f"{i:05d}" for i in range(6)), *(f"faceMsak_luhan_0_0_{i}" for i in range(6))]
-    assert sorted(part.tolist() for part in split_folds(names, 2, seed)) == [[*range(6)], [*range(6, 12)]]
+    for seed in range(10):
+        assert sorted(part.tolist() for part in split_folds(names, 2, seed)) == [[*range(6)], [*range(6, 12)]]
 
 
-def test_another_seed_splits_differently():
-    names = [f"{i:05d}" for i in range(40)]
-    assert len({tuple(np.concatenate(split_folds(names, 4, seed))) for seed in range(10)}) == 10
-
-
-def test_people_of_several_pictures_are_shared_out_by_chance_too():
+def test_another_seed_splits_differently_also_people_of_several_pictures():
+    alone = [f"{i:05d}" for i in range(40)]
+    assert len({tuple(np.concatenate(split_folds(alone, 4, seed))) for seed in range(10)}) == 10
     names = [f"faceMsak_{name}_0_0_{i}" for name in ("a", "b", "c", "d") for i in range(5)]
     assert len({tuple(np.concatenate(split_folds(names, 2, seed))) for seed in range(20)}) > 2
 
 
-def test_fewer_people_than_folds_cannot_be_split():
-    names = ["faceMsak_luhan_0_0_1", "faceMsak_luhan_0_0_2", "faceMsak_oudi_0_0_1"]
-    with pytest.raises(ValueError, match="expected 2 folds or more, and at least as many people, got 3 and 2 people"):
-        split_folds(names, 3, seed=0)
-
-
 # --- augmentation ---
 
-SOUND = [name for name in AUGMENTATIONS if name not in ("none", "faces-image-only")]
+SOUND = [name for name in AUGMENTATIONS if name != "faces-image-only"]
 PHOTOMETRIC = (A.ColorJitter, A.RandomGamma, A.ToGray, A.GaussianBlur, A.Downscale, A.GaussNoise, A.ImageCompression)
+PHOTO = skimage.data.astronaut()[:96, 180:276]
 
 
 def blob(seed, size=96):
@@ -718,9 +608,8 @@ def blob(seed, size=96):
     return (hills > np.quantile(hills, 0.6)).astype(np.uint8)
 
 
-def as_image(name, mask):
-    """The mask as a picture; the denoising report's pipeline takes grey ones."""
-    return 255 * mask if name == "flips-and-quarter-turns" else np.stack([255 * mask] * 3, axis=-1)
+def as_image(mask):
+    return np.stack([255 * mask] * 3, axis=-1)
 
 
 def changes_values_only(transform):
@@ -729,13 +618,13 @@ def changes_values_only(transform):
     return isinstance(transform, (*PHOTOMETRIC, A.CoarseDropout))  # whose holes are in the image alone, as they should
 
 
-def overlaps(name, pipeline):
+def overlaps(pipeline):
     """IoU of mask and image after augmentation, the image being the mask itself, for a hundred items."""
     masks = [blob(seed) for seed in range(100)]
     found = []
-    for image, target in SegmentationDataset([as_image(name, mask) for mask in masks], masks, augment=pipeline):
+    for image, target in SegmentationDataset([as_image(mask) for mask in masks], masks, augment=pipeline):
         grey = image.numpy().mean(0)
-        found.append(overlap(grey > (grey.min() + grey.max()) / 2, target[0].numpy() == 1))
+        found.append(overlap(grey > (grey.min() + grey.max()) / 2, target[0].numpy()))
     return np.array(found)
 
 
@@ -754,59 +643,40 @@ def mostly_moves_together(found):
     return np.median(found) > 0.97 and np.mean(found > 0.9) > 0.8
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_image_and_mask_move_together(name):
-    assert moves_together(overlaps(name, moving_part(name)))
-
-
-@pytest.mark.parametrize("name", SOUND)
-def test_image_and_mask_agree_after_the_whole_pipeline(name):
-    assert mostly_moves_together(overlaps(name, AUGMENTATIONS[name]()))
-
-
-def test_the_agreement_test_finds_the_bug_of_a_picture_that_moves_alone():
-    name = "faces-image-only"
-    found = overlaps(name, moving_part(name))
-    assert not moves_together(found)
-    assert not mostly_moves_together(found)
-    assert np.mean(found < 0.97) > 0.5
-    assert not mostly_moves_together(overlaps(name, AUGMENTATIONS[name]()))
+    """And where the picture moves alone, both checks find that bug."""
+    assert moves_together(overlaps(moving_part(name))) == (name in SOUND)
+    assert mostly_moves_together(overlaps(AUGMENTATIONS[name]())) == (name in SOUND)
 
 
 PHOTO = skimage.data.astronaut()[:96, 180:276]
 
 
-@pytest.mark.parametrize("name", [*SOUND, "faces-image-only"])
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentation_keeps_form_and_values_and_follows_its_seed(name):
     mask, pipeline = blob(1), AUGMENTATIONS[name]()
-    photo = PHOTO if as_image(name, mask).ndim == 3 else PHOTO[..., 0]
     outputs = []
     for seed in [*range(40), *range(40)]:
         pipeline.set_random_seed(seed)
-        after = pipeline(image=photo, mask=mask)
-        assert after["image"].shape == photo.shape
+        after = pipeline(image=PHOTO, mask=mask)
+        assert after["image"].shape == PHOTO.shape
         assert after["mask"].shape == mask.shape
         assert after["image"].dtype == after["mask"].dtype == np.uint8
         assert set(np.unique(after["mask"])) == {0, 1}
-        outputs.append(after["image"].tobytes() + after["mask"].tobytes())
+        outputs.append((after["image"].tobytes(), after["mask"].tobytes()))
     assert outputs[:40] == outputs[40:]
-    few = {"flips-and-quarter-turns": 8, "mirror": 2, "flips-and-half-turns": 2}  # the seed of all transforms is one
-    assert len(set(outputs)) >= few.get(name, 30)
+    images, masks = map(set, zip(*outputs))
+    assert len(images) >= 30
+    assert len(masks) > (30 if name in SOUND else 1)  # nothing would disagree either if nothing moved
 
 
 @pytest.mark.parametrize("name", SOUND)
-@pytest.mark.parametrize("value", [0, 1])
-def test_neither_holes_nor_borders_reach_the_mask(name, value):
-    mask = np.full((96, 96), value, np.uint8)
-    data = SegmentationDataset([as_image(name, blob(0))] * 100, [mask] * 100, augment=AUGMENTATIONS[name]())
-    assert all((target == value).all() for _, target in data)
-
-
-@pytest.mark.parametrize("name", [name for name in SOUND if name.startswith("faces")])
-def test_every_augmentation_of_faces_moves_the_mask_too(name):
-    """Nothing would disagree either if nothing moved."""
-    data = SegmentationDataset([as_image(name, blob(0))] * 40, [blob(0)] * 40, augment=AUGMENTATIONS[name]())
-    assert len({target.numpy().tobytes() for _, target in data}) > 30
+def test_neither_holes_nor_borders_reach_the_mask(name):
+    for value in (0, 1):
+        masks = [np.full((96, 96), value, np.uint8)] * 100
+        data = SegmentationDataset([as_image(blob(0))] * 100, masks, augment=AUGMENTATIONS[name]())
+        assert all((target == value).all() for _, target in data)
 
 
 def angles_and_brightness(name, count=200):
@@ -823,21 +693,14 @@ def angles_and_brightness(name, count=200):
     return np.array(degrees), np.array(brightness)
 
 
-STRENGTHS = pytest.mark.parametrize(("name", "degrees", "jitter"), [("faces-weak", 10, 0.1), ("faces-strong", 15, 0.2)])
-
-
-@STRENGTHS
-def test_faces_turn_and_brighten_as_much_as_documented(name, degrees, jitter):
+@pytest.mark.parametrize(("name", "degrees", "jitter"), [("faces-weak", 10, 0.1), ("faces-strong", 15, 0.2)])
+def test_faces_turn_and_brighten_as_much_as_documented_and_one_says_nothing_of_the_other(name, degrees, jitter):
     angles, brightness = angles_and_brightness(name)
     for found, limit in ((angles, degrees), (brightness - 1, jitter)):
         assert -1.1 * limit < found.min() < -0.9 * limit
         assert 0.9 * limit < found.max() < 1.1 * limit
         assert found.std() == pytest.approx(limit / np.sqrt(3), rel=0.15)
-
-
-@STRENGTHS
-def test_how_bright_a_face_becomes_does_not_follow_from_how_it_turns(name, degrees, jitter):
-    assert abs(np.corrcoef(*angles_and_brightness(name))[0, 1]) < 0.3
+    assert abs(np.corrcoef(angles, brightness)[0, 1]) < 0.3
 
 
 def test_a_face_stays_as_it_is_as_rarely_as_the_pipeline_s_probabilities_say():
@@ -846,19 +709,3 @@ def test_a_face_stays_as_it_is_as_rarely_as_the_pipeline_s_probabilities_say():
     data = SegmentationDataset([PHOTO] * 300, [blob(0)] * 300, augment=pipeline)
     untouched = [np.array_equal(image.permute(1, 2, 0) * 255, PHOTO) for image, _ in data]
     assert np.mean(untouched) == pytest.approx(expected, abs=0.02)
-
-
-# --- the dataset's names ---
-
-
-def test_a_dataset_keeps_the_names_of_its_pairs():
-    pairs = Pairs(rng().integers(0, 256, (3, 4, 4, 3), np.uint8), np.zeros((3, 4, 4), np.uint8), ["c", "a", "b"])
-    for names in (pairs.names, tuple(pairs.names), np.array(pairs.names)):
-        assert SegmentationDataset(pairs.images, pairs.masks, names=names).names == ["c", "a", "b"]
-    data = SegmentationDataset(pairs.images, pairs.masks, names=pairs.names)
-    pairs.names.append("another")
-    assert data.names == ["c", "a", "b"]
-
-
-def test_a_dataset_without_names_counts_its_pairs():
-    assert SegmentationDataset(np.zeros((3, 4, 4)), np.zeros((3, 4, 4))).names == ["00000", "00001", "00002"]

@@ -17,13 +17,14 @@ import pytest
 import torch
 import yaml
 
-from seglib import config, experiment, results
+import seglib.rows
+from seglib import experiment, results
 from seglib.__main__ import main
-from seglib.config import ConfigError, load_row
-from seglib.data import faces
-from seglib.data.common import SegmentationDataset
+from seglib.data.datasets import SegmentationDataset
 from seglib.files import shipped
 from seglib.metrics import boundary_iou, hausdorff
+from seglib.reports.face_masks import faces, report
+from seglib.rows import ConfigError, load_row
 from seglib.training import evaluate
 from seglib.weights import load_file, metadata
 
@@ -34,11 +35,11 @@ TINY = DATA | {
     "training.epochs": 2,
     "training.learning_rate": 0.03,
 }
-all_frames = experiment.test_frames.__wrapped__
+all_frames = report.test_frames.__wrapped__
 
 
 def few_frames(size, seed, two_people):
-    pairs = faces.generate(4, size, seed + experiment.TEST_SEED, two_people)
+    pairs = faces.generate(4, size, seed + report.TEST_SEED, two_people)
     return SegmentationDataset(pairs.images, pairs.masks)
 
 
@@ -51,7 +52,7 @@ def _quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("SEGLIB_DATA", raising=False)
         patch.setattr(faces, "generate", cache(faces.generate))
-        patch.setattr(experiment, "test_frames", few_frames)
+        patch.setattr(report, "test_frames", few_frames)
         yield
     gc.unfreeze()
     torch.set_num_threads(threads)
@@ -281,7 +282,7 @@ def test_frames_to_test_with_are_new(monkeypatch):
         return faces.Pairs(np.stack([blank] * 3, axis=-1), blank, [str(i) for i in range(count)])
 
     monkeypatch.setattr(faces, "generate", generate)
-    monkeypatch.setattr(experiment, "generated_faces", generate)  # the same, but for what it remembers
+    monkeypatch.setattr(report, "generated_faces", generate)  # the same, but for what it remembers
     for seed in range(10):
         tiny_folds(seed=seed, extra=["generated"])
     trained_on = {seed for seed, *_ in asked}
@@ -393,10 +394,10 @@ def small(tmp_path, monkeypatch):
         row["quick"] = {"data": {"size": 32, "count": count}, "training": {"epochs": 2, "batch_size": 4}}
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "face_masks.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    monkeypatch.setattr(config, "shipped", lambda folder: tmp_path / folder)
-    config._read.cache_clear()
+    monkeypatch.setattr("seglib.rows.shipped", lambda folder: tmp_path / folder)
+    seglib.rows._read.cache_clear()
     yield tmp_path / "results"
-    config._read.cache_clear()
+    seglib.rows._read.cache_clear()
 
 
 def parameters(model):
@@ -469,14 +470,14 @@ import os, signal, sys
 from pathlib import Path
 from seglib import experiment
 from seglib.__main__ import main
-from seglib.data import faces
-from seglib.data.common import SegmentationDataset
+from seglib.reports.face_masks import faces, report
+from seglib.data.datasets import SegmentationDataset
 
 def few(size, seed, two_people):
-    pairs = faces.generate(4, size, seed + experiment.TEST_SEED, two_people)
+    pairs = faces.generate(4, size, seed + report.TEST_SEED, two_people)
     return SegmentationDataset(pairs.images, pairs.masks)
 
-experiment.test_frames = few
+report.test_frames = few
 """
 KILL = """
 whole, seen = SegmentationDataset.__getitem__, []

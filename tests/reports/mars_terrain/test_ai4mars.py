@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from seglib.__main__ import main
-from seglib.data import mars
-from seglib.data.ai4mars import build_from_ai4mars, majority
-from seglib.data.common import DataError
+from seglib.data.images import DataError
+from seglib.reports.mars_terrain import mars
+from seglib.reports.mars_terrain.ai4mars import build_from_ai4mars, majority
 
 STEM = "NLA_397681586EDR_F0020000AUT_04096M1"
 
@@ -35,7 +35,7 @@ def source(tmp_path):
 
 def test_the_homework_s_file(source, tmp_path, capsys):
     out = tmp_path / "mars" / "mars_for_students.npz"
-    assert main(["build", "mars", str(source), "--out", str(out)]) == 0
+    assert main(["build", "mars_terrain", str(source), "--out", str(out)]) == 0
     assert "2 labelled rows" in capsys.readouterr().out
     rows = mars.read_homework(tmp_path)
     assert rows.ids.tolist() == [STEM, STEM]

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from seglib.data import labels as inspection
-from seglib.data import mars, terrain
+from seglib.reports.mars_terrain import labels as inspection
+from seglib.reports.mars_terrain import mars, terrain
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seglib.data import mars
-from seglib.data.common import DataError
+from seglib.data.images import DataError
+from seglib.reports.mars_terrain import mars
 
 
 def rows(count=6, height=4, width=9, seed=0):

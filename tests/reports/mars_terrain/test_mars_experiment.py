@@ -8,9 +8,10 @@ import pytest
 
 from seglib import experiment, weights
 from seglib.__main__ import main
-from seglib.config import ConfigError, load_row
-from seglib.data import mars, terrain
 from seglib.metrics import mean_iou
+from seglib.reports.mars_terrain import mars, terrain
+from seglib.reports.mars_terrain.report import classify
+from seglib.rows import ConfigError, load_row
 
 TINY = {
     "data.count": 40,
@@ -95,13 +96,13 @@ def test_averaging_with_mirror_images_makes_them_mirror_images():
     config = load_row("mars_terrain", "ours").data
     model = experiment.make_model(load_row("mars_terrain", "ours")).eval()
     images = terrain.generate(2, 0).images
-    found = experiment.classify([model], images, config)
+    found = classify([model], images, config)
     assert found.shape == (2, 5, 64, 128)
     assert found.sum(1) == pytest.approx(np.ones((2, 64, 128)), abs=1e-5)
     assert not found[:, 0].any()  # the background cannot be predicted
-    turned = experiment.classify([model], np.ascontiguousarray(images[:, :, ::-1]), config)
+    turned = classify([model], np.ascontiguousarray(images[:, :, ::-1]), config)
     assert turned[..., ::-1] == pytest.approx(found, abs=1e-4)
-    high = experiment.classify([model], np.zeros((1, 300, 100), np.uint8), config)
+    high = classify([model], np.zeros((1, 300, 100), np.uint8), config)
     assert high.shape == (1, 5, 300, 100)
 
 

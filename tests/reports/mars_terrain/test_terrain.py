@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from seglib.data import mars, terrain
-from seglib.data.labels import class_shares
+from seglib.reports.mars_terrain import mars, terrain
+from seglib.reports.mars_terrain.labels import class_shares
 
 REAL_SHARES = [0.23, 0.29, 0.38, 0.09]  # background, soil, bedrock and sand
 

@@ -18,14 +18,14 @@ from pycocotools import mask as rle
 from scipy import ndimage
 from torch import nn
 
-from seglib import baselines, experiment, metrics
-from seglib.config import Brush, ConfigError, load_row
-from seglib.data import coco, scribbles
+from seglib import experiment, metrics
+from seglib.data import challenge, coco, strokes
 from seglib.data.clues import colour_likelihood
 from seglib.data.coco import Object, largest, read_coco
-from seglib.data.common import EpochDataset
+from seglib.data.datasets import EpochDataset
 from seglib.data.scenes import describe
-from seglib.refinement import (
+from seglib.data.seeded import FROM_HINT
+from seglib.reports.neural_segmentello.refinement import (
     BrushDataset,
     channels,
     interact,
@@ -35,6 +35,8 @@ from seglib.refinement import (
     strokes_to_reach,
     window,
 )
+from seglib.reports.neural_segmentello.report import Brush
+from seglib.rows import ConfigError, load_row
 
 REAL = os.environ.get("SEGLIB_DATA")
 LUMA = (0.299, 0.587, 0.114)  # OpenCV's weights of red, green and blue
@@ -699,7 +701,7 @@ def test_baselines_start_from_the_same_hints(outcome, name, tmp_path):
     validation, scores = outcome.data[0].validation, []
     for i in range(len(validation)):
         image, hint, truth = validation.at_own_size(i)
-        scores.append(metrics.iou(baselines.FROM_HINT[name](image, hint), truth))
+        scores.append(metrics.iou(FROM_HINT[name](image, hint), truth))
     assert found["metrics"]["iou"] == pytest.approx(np.mean(scores))
     assert 0.3 < found["metrics"]["iou"] < 1
 
@@ -774,8 +776,8 @@ def test_further_photographs_are_for_training_alone(real, tmp_path):
         cv2.imwrite(str(folder / f"scribbles/train/images/{name}.jpg"), colour(150, 200))
         truth = disc(150, 200, 75, 60, 50) | disc(150, 200, 75, 160, 30)
         cv2.imwrite(str(folder / f"scribbles/train/ground_truth/{name}.png"), truth.astype(np.uint8))
-        strokes = scribbles.scribble(truth, rng(), 0.4)
-        scribbles.write_scribble(folder / f"scribbles/train/scribbles/{name}.png", strokes)
+        drawn = strokes.scribble(truth, rng(), 0.4)
+        challenge.write_scribble(folder / f"scribbles/train/scribbles/{name}.png", drawn)
     alone = parts("tiny16-32_bce-dice", folder)
     more = parts("tiny16-32_bce-dice", folder, **{"data.extra": ["scribbles"]})
     assert more.train.names[:-2] == alone.train.names

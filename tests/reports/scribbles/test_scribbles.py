@@ -16,24 +16,23 @@ from scipy.ndimage import distance_transform_cdt, distance_transform_edt
 from skimage.morphology import skeletonize
 
 from seglib.__main__ import main
-from seglib.data import scenes, scribbles
+from seglib.data import challenge, scenes
+from seglib.data.challenge import Scribbled, read_challenge, read_scribble, write_scribble
 from seglib.data.clues import colour_likelihood, geodesic_distance
-from seglib.data.common import DataError, channel_statistics
-from seglib.data.scribbles import (
-    Scribbled,
+from seglib.data.datasets import channel_statistics
+from seglib.data.images import DataError
+from seglib.data.strokes import scribble
+from seglib.reports.scribbles import scribbles
+from seglib.reports.scribbles.scribbles import (
     ScribbleDataset,
     augmentation,
     build_from_voc,
     generated,
     network_input,
-    read_challenge,
-    read_scribble,
     resized,
     resized_labels,
     stratified_folds,
-    write_scribble,
 )
-from seglib.data.strokes import scribble
 
 REAL = os.environ.get("SEGLIB_DATA")
 EIGHT = np.ones((3, 3))  # neighbours by a corner are connected
@@ -145,7 +144,7 @@ def test_a_training_part_without_any_truth_is_refused(folder):
     with pytest.raises(DataError, match=r"ground_truth"):
         read_challenge(folder)
     with pytest.raises(DataError, match=r"ground_truth"):
-        scribbles.objects(folder)
+        challenge.objects(folder)
 
 
 @pytest.mark.parametrize("value", [2, 128, 254])
@@ -171,7 +170,7 @@ def test_another_size_than_the_photograph_s_is_refused(folder, kind, size):
 def test_a_missing_file_is_named(folder, kind):
     store(folder, "2010_000001")
     (folder / f"scribbles/train/{kind}/2010_000001.png").unlink()
-    for read in (read_challenge, scribbles.objects):
+    for read in (read_challenge, challenge.objects):
         with pytest.raises(DataError, match=rf"{kind}/2010_000001\.png: there is no such file"):
             read(folder)
 
@@ -184,7 +183,7 @@ def test_an_unreadable_file_is_named(folder, file, content):
         read_challenge(folder)
 
 
-@pytest.mark.parametrize("read", [read_challenge, scribbles.objects])
+@pytest.mark.parametrize("read", [read_challenge, challenge.objects])
 def test_a_folder_without_photographs_says_how_to_get_some(tmp_path, read):
     with pytest.raises(DataError, match=r"no photograph in .*train/images; `python -m seglib build scribbles` makes"):
         read(tmp_path)
@@ -219,7 +218,7 @@ def test_written_strokes_are_read_again(tmp_path):
 
 
 def test_objects_are_the_connected_parts_of_the_truth(folder):
-    found = scribbles.objects(folder)
+    found = challenge.objects(folder)
     assert [entry.area for entry in found] == [17 * 25 + 5 * 10, 8 * 10]
     np.testing.assert_array_equal(sum(entry.mask().astype(int) for entry in found), TRUTH)
     for entry in found:
@@ -296,7 +295,7 @@ def test_what_is_built_is_what_the_loader_reads(voc):
         assert mask[strokes > 0].all()
         assert not mask[strokes < 0].any()
         assert set(np.unique(strokes)) == {-1, 0, 1}
-    assert len(scribbles.objects(voc / "data")) == 2
+    assert len(challenge.objects(voc / "data")) == 2
 
 
 def test_strokes_depend_on_seed_and_name_alone(voc):
@@ -1077,7 +1076,7 @@ def test_the_real_challenge_s_statistics(real):
 @real_only
 @pytest.mark.filterwarnings("ignore:1 of 228 scribbles")
 def test_the_real_challenge_s_objects(real):
-    found = scribbles.objects(REAL)
+    found = challenge.objects(REAL)
     assert len({entry.image_id for entry in found}) == 228
     for index in (0, 100, 227):
         number = int(real.names[index].replace("_", ""))

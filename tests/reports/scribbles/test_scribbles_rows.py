@@ -13,16 +13,21 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from seglib import config, experiment, weights
+import seglib.rows
+from seglib import experiment, weights
 from seglib.__main__ import main
-from seglib.config import ConfigError, load_row
-from seglib.data import coco, scribbles
-from seglib.data.common import DataError, channel_statistics
-from seglib.data.scribbles import Scribbled, network_input, write_scribble
+from seglib.data import coco
+from seglib.data.challenge import Scribbled, write_scribble
+from seglib.data.datasets import channel_statistics
+from seglib.data.images import DataError
 from seglib.files import shipped
 from seglib.metrics import boundary_iou
 from seglib.prediction import predict_files
-from seglib.refinement import fill_in
+from seglib.reports.base import Splits
+from seglib.reports.scribbles import report, scribbles
+from seglib.reports.scribbles.baselines import FROM_STROKES
+from seglib.reports.scribbles.scribbles import fill_in, network_input
+from seglib.rows import ConfigError, load_row
 
 SCENES = {"data.scenes": 10, "data.width": 64, "data.height": 32}  # drawn once, as `generated_scribbles` keeps them
 TINY = SCENES | {"data.run_folds": 1, "training.epochs": 1, "training.batch_size": 4}
@@ -55,16 +60,16 @@ def _with_a_small_network(tmp_path_factory):
     torch.set_num_threads(1)  # so that no sum changes its order
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("SEGLIB_DATA", raising=False)
-        patch.setattr(config, "shipped", lambda name: folder / name)
-        config._read.cache_clear()
+        patch.setattr("seglib.rows.shipped", lambda name: folder / name)
+        seglib.rows._read.cache_clear()
         yield
-    config._read.cache_clear()
+    seglib.rows._read.cache_clear()
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    return experiment.generated_scribbles(10, 0)
+    return report.generated_scribbles(10, 0)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +200,7 @@ def test_extra_scenes_go_into_training_parts_alone(monkeypatch, drawn):
         other = drawn.take(range(3))
         return drawn if seed == 0 else Scribbled(other.images, other.scribbles, other.masks, ["x", "y", "z"])
 
-    monkeypatch.setattr(experiment, "generated_scribbles", fake)
+    monkeypatch.setattr(report, "generated_scribbles", fake)
     every = folds()
     asked.clear()
     for whole, fold in zip(every, folds(extra=["scenes"], limit=4), strict=True):
@@ -438,7 +443,7 @@ def test_views_are_averaged(monkeypatch):
         seen.append(batch)
         return (batch[:, :1] * (torch.arange(batch.shape[-1]) < batch.shape[-1] // 2)).contiguous()
 
-    monkeypatch.setattr("seglib.refinement.predict", left_half)
+    monkeypatch.setattr("seglib.reports.base.predict", left_half)
     found = fill_in([None], picture, strokes, settings(width=64, height=32, used_at=[1, 1.5], mirrored=True))
     assert [tuple(batch.shape[-2:]) for batch in seen] == [(32, 64), (32, 64), (48, 96), (48, 96)]
     assert torch.equal(seen[1], seen[0].flip(-1))
@@ -452,7 +457,7 @@ def test_views_are_averaged(monkeypatch):
 def test_networks_see_the_row_s_size_and_clues(monkeypatch):
     picture, _, strokes = photograph()
     seen = []
-    monkeypatch.setattr("seglib.refinement.predict", lambda model, batch: seen.append(batch) or batch[:, :1])
+    monkeypatch.setattr("seglib.reports.base.predict", lambda model, batch: seen.append(batch) or batch[:, :1])
     fill_in([None], picture, strokes, settings(width=96, height=64, clues=["likelihood"]))
     small = scribbles.resized(picture, (64, 96)), scribbles.resized_labels(strokes, (64, 96))
     assert seen[0].shape == (1, 5, 64, 96)
@@ -527,7 +532,7 @@ def test_baselines_are_measured_as_the_networks_are(name, real, tmp_path):
     assert (result["parameters"], result["history"], found.model) == (0, [], None)
     assert (result["data"], found.path.name.startswith(f"{name}.quick.seed0.scribbles.data")) == ("scribbles", True)
     held_out = found.data[0].validation.data
-    method = experiment.baselines.FROM_STROKES[name]
+    method = FROM_STROKES[name]
     pairs = [(method(*given), truth) for *given, truth in zip(held_out.images, held_out.scribbles, held_out.masks)]
     assert result["metrics"]["mean_iou"] == pytest.approx(np.mean([mean_iou(*pair) for pair in pairs]))
     assert result["metrics"]["iou"] == pytest.approx(np.mean([iou(*pair) for pair in pairs]))
@@ -578,7 +583,7 @@ def fake_folds(*parts):
 
 
 def starting_points(first, then):
-    outcome = SimpleNamespace(path=Path("x/results/scribbles/first.json"), data=fake_folds(*first))
+    outcome = SimpleNamespace(place=Path("x/runs/scribbles/first"), data=fake_folds(*first))
     places = experiment.starting_points(outcome, fake_folds(*then))
     return [place.relative_to("x/runs/scribbles/first").as_posix() for place in places]
 
@@ -653,8 +658,8 @@ def test_photographs_without_masks_get_those_that_the_network_finds(truth):
     one, other, unlabelled = (some_photographs(3, name, size) for name in ("known", "held-out", "new"))
     unlabelled.masks = [truth(size, bool) for _ in range(3)]
     train = scribbles.ScribbleDataset(one, size)
-    before = experiment.Splits(train, scribbles.ScribbleDataset(other, size), "photographs", unlabelled)
-    after = experiment.self_labelled(Echo(), row, 7, before)
+    before = Splits(train, scribbles.ScribbleDataset(other, size), "photographs", unlabelled)
+    after = report.REPORT.prepared(Echo(), row, 7, before)
     assert after.train.names == ["known0", "known1", "known2", "new0", "new1", "new2"]
     assert (after.validation, after.description, after.unlabelled) == (before.validation, "photographs", None)
     found = after.train.data
@@ -674,7 +679,7 @@ def test_found_masks_have_their_photographs_sizes():
     row = changed("tiny")
     known, new = some_photographs(2, "known"), some_photographs(1, "new", (75, 50))
     part = scribbles.ScribbleDataset(known, (32, 64))
-    found = experiment.self_labelled(network(), row, 0, experiment.Splits(part, part, "", new)).train.data
+    found = report.REPORT.prepared(network(), row, 0, Splits(part, part, "", new)).train.data
     expected = by_hand(network(), new.images[0], new.scribbles[0], (32, 64))
     clear = np.abs(expected - 0.5) > 1e-3
     assert found.masks[2].shape == (75, 50)
@@ -783,7 +788,10 @@ def test_an_ensemble_averages_probabilities(given, tmp_path, probabilities, fore
 def test_photographs_are_seen_at_the_size_that_the_weights_were_trained_at(given, tmp_path, monkeypatch, about, size):
     """The row is loaded at one scale, and the weights may be of another; those that say nothing have the row's."""
     seen = []
-    monkeypatch.setattr("seglib.refinement.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
+    monkeypatch.setattr(
+        "seglib.reports.base.predict",
+        lambda model, batch: seen.append(batch.shape) or batch[:, :1],
+    )
     weights.save(network(), tmp_path / "model.safetensors", about)
     row, images = load_row("scribbles", "tiny"), [tmp_path / f"{name}.png" for name in given]
     assert predict_files(row, images, tmp_path / "masks", [tmp_path / "model.safetensors"], tmp_path / "hints") == []
@@ -831,7 +839,7 @@ def test_a_bad_scribble_fails_its_image_alone(given, tmp_path, capsys, kind):
     command = ["predict", "scribbles", "tiny", *images, "--out", str(tmp_path / "masks")]
     command += ["--weights", str(tmp_path / "model.safetensors"), "--hints", str(tmp_path / "hints")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seglib.refinement.predict", lambda model, batch: batch[:, :1])
+        patch.setattr("seglib.reports.base.predict", lambda model, batch: batch[:, :1])
         assert main(command) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(f"{images[0]}: ")

@@ -1,0 +1,1 @@
+"""The denoising report: shapes under noise, and the masks they were made from."""

@@ -1,0 +1,1 @@
+"""The face-mask report: faces, and where a mask covers them."""

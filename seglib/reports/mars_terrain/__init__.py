@@ -1,0 +1,1 @@
+"""The Mars report: what a rover's pictures show, pixel by pixel."""

@@ -1,0 +1,1 @@
+"""NeuralSegmentello: a user's rough mask, refined."""
