@@ -1,5 +1,5 @@
 # make notebooks   run every notebook on the embedded data, as notebook and as HTML, into _build/
-# make test        lint, unit tests, and every stored notebook output compared with a new one
+# make test        lint, types, unit tests, and every stored notebook output compared with a new one
 # make lab         open JupyterLab on the notebooks
 # make oldest      the tests with the oldest packages that requirements.txt allows, in an environment of their own
 # make newest      the same with the newest
@@ -19,23 +19,26 @@ notebooks: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval notebooks $(wildcard reduce_dataset.ipynb)
 
 lab: $(INSTALLED)
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_denoising.ipynb
 
-# Through uv, for pip knows no oldest.
+# Through uv, for pip knows no oldest. Each names its torch and torchvision, which are built for each other.
 # Of the notebooks' numbers the last digits depend on OpenCV and SciPy: the oldest run every cell and compare nothing.
 oldest: RESOLUTION := lowest-direct
+oldest: PAIR := torch==2.6.0 torchvision==0.21.0
 oldest: COMPARE := --nbval-lax
 newest: RESOLUTION := highest
+newest: PAIR := torch==2.15.0 torchvision==0.29.2
 newest: COMPARE := --nbval
 oldest newest:
 	@echo "Installing into .venv-$@ (once; several GB with PyTorch)"
 	@$(PYTHON) -m venv .venv-$@
 	@.venv-$@/bin/python -m pip install --quiet uv
-	@.venv-$@/bin/uv pip install --quiet --python .venv-$@ --resolution $(RESOLUTION) --upgrade -r requirements.txt -e .
+	@.venv-$@/bin/uv pip install --quiet --python .venv-$@ --resolution $(RESOLUTION) --upgrade -r requirements.txt $(PAIR) -e .
 	.venv-$@/bin/python -m pytest
 	.venv-$@/bin/python -m pytest $(COMPARE) notebooks $(wildcard reduce_dataset.ipynb)
 

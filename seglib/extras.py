@@ -1,4 +1,4 @@
-"""Packages that only a part of seglib needs, and how a missing one is installed."""
+"""Packages that only a part of seglib needs, and how missing ones are installed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from importlib.util import find_spec
 
 __all__ = ["need"]
 
-DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml"}  # where they have other names
+# The extras of pyproject.toml, by the names that their packages are imported by.
+EXTRAS = {
+    "reports": (
+        *("PIL", "albumentations", "filelock", "joblib", "matplotlib", "platformdirs", "pycocotools", "pydantic"),
+        *("requests", "segmentation_models_pytorch", "skimage", "timm", "yaml"),
+    ),
+    "course": ("nbclient", "nbconvert"),
+    "onnx": ("onnx", "onnxscript"),
+    "ray": ("ray",),
+}
+DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml"}  # where they are called otherwise
 
 
-def need(extra: str, *modules: str) -> None:
-    """Raises ModuleNotFoundError, with the command that installs them, where some of the `modules` that the extra of
-    this name brings are missing."""
-    missing = [name for name in modules if find_spec(name) is None]
+def need(extra: str) -> None:
+    """Raises ModuleNotFoundError, with the command that installs them, where packages of an extra are missing."""
+    missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
     if missing:
         packages = " ".join(DISTRIBUTIONS.get(name, name) for name in missing)
         raise ModuleNotFoundError(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from . import weights
 from .data.images import read_arrays, read_photograph
 from .experiment import make_model
-from .files import write_mask
+from .files import shipped, write_mask
 from .reports import find_report
 from .reports.keys import Row
 from .rows import load_row
@@ -34,7 +34,7 @@ def load_model(report: str, row: str, fold: int | None = None) -> nn.Module:
         WeightsError: no weights come with the course for the row, or none for that fold.
     """
     network = make_model(load_row(report, row))
-    files = weights.shipped_weights(report, row)
+    files = shipped_weights(report, row)
     if fold is not None:
         ending = f".fold{fold}.safetensors"
         chosen = [path for path in files if path.name.endswith(ending)]
@@ -49,6 +49,23 @@ def load_model(report: str, row: str, fold: int | None = None) -> nn.Module:
         networks.append(copy.deepcopy(network))
         weights.load(networks[-1], path)
     return (networks[0] if len(networks) == 1 else Ensemble(networks)).eval()
+
+
+def shipped_weights(report: str, row: str) -> list[Path]:
+    """The weights that come with the course for a row: one file, or one a fold.
+
+    Raises:
+        WeightsError: there are none.
+    """
+    folder = shipped("weights") / report
+    files = [folder / f"{row}.safetensors"] if (folder / f"{row}.safetensors").is_file() else []
+    files = files or sorted(folder.glob(f"{row}.fold*.safetensors"))
+    if not files:
+        raise weights.WeightsError(
+            f"no weights for row {row!r} of {report!r} come with the course; "
+            f"train them with `python -m seglib run {report} {row}` and name the file with --weights"
+        )
+    return files
 
 
 class Ensemble(nn.Module):
@@ -105,7 +122,7 @@ def predict_files(
         raise ValueError(f"expected a folder of hints, got {hints}")
     network = make_model(row)  # before the weights are looked for: a classical baseline has neither
     ensemble = []
-    for path in weight_files or weights.shipped_weights(row.report, row.name):
+    for path in weight_files or shipped_weights(row.report, row.name):
         model = copy.deepcopy(network)
         weights.load(model, path)
         ensemble.append((model, row.data.seen_at(weights.metadata(path).get("size", str(row.data.resize)))))

@@ -217,7 +217,8 @@ def describe_run(seconds: float, precision: str | None) -> dict:
 
 def hardware() -> str:
     """Processor, cores that torch uses, and GPU, in words."""
-    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.6 cannot tell
+    name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
     text = f"{name}, {torch.get_num_threads()} threads"
     return f"{torch.cuda.get_device_name()}, {text}" if torch.cuda.is_available() else text
 

@@ -201,7 +201,7 @@ def _with_joblib(todo: list[tuple], jobs: int, gpus: float) -> Iterator[None]:
 
 
 def _with_ray(todo: list[tuple], jobs: int, gpus: float) -> Iterator[None]:
-    need("ray", "ray")
+    need("ray")
     import ray
 
     ray.init(ignore_reinit_error=True, log_to_driver=False)

@@ -521,7 +521,7 @@ def resolve_precision(precision: str) -> str:
     if torch.cuda.is_available():
         fast_bf16 = torch.cuda.get_device_capability() >= (8, 0)
     else:
-        has = torch.cpu.get_capabilities()
+        has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.6 cannot tell
         fast_bf16 = has.get("amx_bf16", False) or has.get("avx512_bf16", False)
     return "bf16" if fast_bf16 else "float32"
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from .files import shipped, write_whole
+from .files import write_whole
 
-__all__ = ["WeightsError", "load", "metadata", "save", "shipped_weights"]
+__all__ = ["WeightsError", "load", "metadata", "save"]
 
 
 class WeightsError(ValueError):
@@ -49,20 +49,3 @@ def metadata(path: str | Path) -> dict[str, str]:
     """The words that `save` put into a file: report, row, scale and so on."""
     with safe_open(path, "pt") as file:
         return file.metadata() or {}
-
-
-def shipped_weights(report: str, row: str) -> list[Path]:
-    """The weights that come with the course for a row: one file, or one a fold.
-
-    Raises:
-        WeightsError: there are none.
-    """
-    folder = shipped("weights") / report
-    files = [folder / f"{row}.safetensors"] if (folder / f"{row}.safetensors").is_file() else []
-    files = files or sorted(folder.glob(f"{row}.fold*.safetensors"))
-    if not files:
-        raise WeightsError(
-            f"no weights for row {row!r} of {report!r} come with the course; "
-            f"train them with `python -m seglib run {report} {row}` and name the file with --weights"
-        )
-    return files

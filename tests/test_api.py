@@ -10,7 +10,7 @@ import torch
 
 import seglib
 from seglib import weights
-from seglib.prediction import Ensemble
+from seglib.prediction import Ensemble, shipped_weights
 from seglib.rows import ConfigError
 from seglib.weights import WeightsError
 
@@ -79,17 +79,23 @@ def test_a_network_is_loaded_with_its_weights(report, row, shape):
     model = seglib.load_model(report, row)
     assert not any(module.training for module in model.modules())
     fresh_one = seglib.build_model(report, row)
-    (path,) = weights_of(report, row)
+    (path,) = shipped_weights(report, row)
     weights.load(fresh_one, path)
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model(image), fresh_one.eval()(image))
 
 
-def weights_of(report, row):
-    from seglib.prediction import shipped_weights
-
-    return shipped_weights(report, row)
+def test_shipped_weights_are_one_file_or_all_folds(tmp_path, monkeypatch):
+    monkeypatch.setattr("seglib.prediction.shipped", lambda folder: tmp_path / folder)
+    folder = tmp_path / "weights" / "faces"
+    folder.mkdir(parents=True)
+    for name in ("plain", "plain.fold0", "folds.fold1", "folds.fold0", "folds-more.fold0"):
+        (folder / f"{name}.safetensors").touch()
+    assert shipped_weights("faces", "plain") == [folder / "plain.safetensors"]
+    assert shipped_weights("faces", "folds") == [folder / f"folds.fold{i}.safetensors" for i in (0, 1)]
+    with pytest.raises(WeightsError, match=r"no weights for row 'fold' of 'faces'.*seglib run faces fold.*--weights"):
+        shipped_weights("faces", "fold")
 
 
 def test_folds_are_an_ensemble_or_one_of_them():

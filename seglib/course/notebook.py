@@ -246,7 +246,7 @@ def execute(path: Path, out: Path, in_place: bool) -> None:
     Raises:
         SystemExit: a cell failed; the message names it and the error.
     """
-    need("course", "nbclient", "nbconvert")
+    need("course")
     import nbformat
     from jinja2 import DictLoader
     from nbclient import NotebookClient

@@ -4,10 +4,6 @@ import os
 
 from ..extras import need
 
-need(
-    "reports",
-    *("PIL", "albumentations", "filelock", "joblib", "matplotlib", "platformdirs", "pycocotools", "pydantic"),
-    *("requests", "skimage", "yaml"),
-)
+need("reports")
 # Before its first import: albumentations asks a server on the internet for its newest version, unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -3,12 +3,13 @@ weights."""
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import torch
 from torch import Tensor, nn
 
 from ..extras import need
+
+need("reports")
+import segmentation_models_pytorch as smp  # noqa: E402 (where it is missing, need says how to install it)
 
 __all__ = ["NETWORKS", "DeepLabV3Plus", "EncoderUNet", "Segformer"]
 
@@ -31,7 +32,7 @@ class EncoderUNet(nn.Module):
     def __init__(self, encoder: str, in_channels: int, *, attention: str | None = None, dropout: float = 0.0):
         super().__init__()
         self.in_channels = in_channels
-        self.network = _library().Unet(
+        self.network = smp.Unet(
             encoder, encoder_weights=None, in_channels=in_channels, decoder_attention_type=attention
         )
         # What the library builds and never runs gets no gradient, and processes that wait for one would wait for ever.
@@ -69,7 +70,7 @@ class DeepLabV3Plus(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.in_channels = in_channels
-        self.network = _library().DeepLabV3Plus(
+        self.network = smp.DeepLabV3Plus(
             "resnet18", encoder_weights=None, in_channels=in_channels, classes=out_channels
         )
 
@@ -93,20 +94,10 @@ class Segformer(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.in_channels = in_channels
-        self.network = _library().Segformer(
-            "mit_b0", encoder_weights=None, in_channels=in_channels, classes=out_channels
-        )
+        self.network = smp.Segformer("mit_b0", encoder_weights=None, in_channels=in_channels, classes=out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return _padded(self.network, x, 32)
-
-
-def _library() -> ModuleType:
-    """segmentation_models_pytorch, which these networks alone need."""
-    need("reports", "segmentation_models_pytorch", "timm")
-    import segmentation_models_pytorch
-
-    return segmentation_models_pytorch
 
 
 def _padded(network: nn.Module, x: Tensor, multiple: int) -> Tensor:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .base import Report
+from ..extras import need
+
+if TYPE_CHECKING:  # which loads networks and augmentation: seconds that a list of names does not need
+    from .base import Report
+
+need("reports")
 
 
 def reports() -> list[str]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.datasets import EpochDataset, SegmentationDataset, flips_and_quarter_turns, to_tensor
-from ..metrics import BinaryMetrics
+from ..metrics import BinaryMetrics, Metrics
 from ..training import predict
 from .keys import Data, Row
 
@@ -62,7 +62,7 @@ class Report(ABC):
         "none": None,
         "flips-and-quarter-turns": flips_and_quarter_turns,
     }
-    metrics: ClassVar[Callable] = BinaryMetrics
+    metrics: ClassVar[Callable[[], Metrics]] = BinaryMetrics
     takes_hints: ClassVar[bool] = False
 
     @abstractmethod

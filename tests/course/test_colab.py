@@ -95,6 +95,7 @@ def make_wheel(name: str, folder: Path) -> None:
                 wheel.write(package.locate_file(file), str(file))
 
 
+@pytest.mark.slow
 def test_the_set_up_cell_on_a_machine_that_has_torch_and_not_seglib(tmp_path):
     python = make_colab(tmp_path / "colab", missing="platformdirs")
     make_wheel("platformdirs", tmp_path)

@@ -5,9 +5,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_finds_its_configurations_results_and_weights(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True, timeout=300)
@@ -27,10 +30,11 @@ def test_an_installed_wheel_finds_its_configurations_results_and_weights(tmp_pat
     rows = json.loads(python("-m", "seglib", "rows", "--json"))
     assert next(row for row in rows if row["row"] == "report")["measured"]["iou"] > 0.9
     assert "report.safetensors" in python(
-        "-c", "from seglib.weights import shipped_weights; print(shipped_weights('denoising', 'report'))"
+        "-c", "from seglib.prediction import shipped_weights; print(shipped_weights('denoising', 'report'))"
     )
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_one_sentence(tmp_path):
     program = """
 import sys

@@ -85,6 +85,7 @@ def test_tables_of_speed_are_those_on_record():
     assert all(0 < one["share_waiting"]["median"] < 1 for one in record["input_pipeline"]["reports"].values())
 
 
+@pytest.mark.slow
 def test_the_example_runs(capsys):
     (program,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     assert len([line for line in program.splitlines() if line.strip()]) <= 10

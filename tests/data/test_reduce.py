@@ -493,9 +493,6 @@ def test_arguments_that_cannot_be_met_are_refused(tmp_path, coco, arguments, mes
     assert contents(tmp_path) == before
 
 
-# --- what breaks a data set: functions that get its content and its folder, and give the content that is to be saved ---
-
-
 # --- what breaks a data set: functions of its content and its folder that give the content that is to be saved ---
 
 

@@ -21,6 +21,7 @@ import torch
 from seglib import experiment, weights
 from seglib.__main__ import main
 from seglib.files import write_whole
+from seglib.training import DamagedCheckpoint, load_checkpoint
 
 SMALL = {"data.count": 40, "training.batch_size": 8, "model.widths": "[4,8]"}
 
@@ -44,6 +45,7 @@ def wait_for(there, process: subprocess.Popen) -> None:
     pytest.fail("it never came so far")
 
 
+@pytest.mark.slow  # a process that loads PyTorch and trains
 def test_two_runs_of_the_same_row_at_once(tmp_path, capsys):
     first = start(tmp_path / "results", **{"training.epochs": 2000})
     try:
@@ -99,55 +101,51 @@ class Malicious:
         return (Path.touch, (Path(os.environ["SEGLIB_TEST_TRAP"]),))
 
 
-@pytest.mark.parametrize("how", ["pickle", "torch"])
-def test_a_malicious_weights_file_runs_nothing(tmp_path, monkeypatch, capsys, how):
-    trap, file = tmp_path / "trap", tmp_path / "evil.safetensors"
-    monkeypatch.setenv("SEGLIB_TEST_TRAP", str(trap))
+@pytest.fixture
+def trap(tmp_path, monkeypatch):
+    """A file that `Malicious` makes."""
+    monkeypatch.setenv("SEGLIB_TEST_TRAP", str(tmp_path / "trap"))
+    yield
+    assert not (tmp_path / "trap").exists()
+
+
+@pytest.mark.usefixtures("trap")
+@pytest.mark.parametrize("dump", [pickle.dump, torch.save])
+def test_a_malicious_weights_file_runs_nothing(tmp_path, capsys, dump):
+    file, picture = tmp_path / "evil.safetensors", tmp_path / "noisy.png"
     with file.open("wb") as opened:
-        (pickle.dump if how == "pickle" else torch.save)({"weight": Malicious()}, opened)
-    picture = tmp_path / "noisy.png"
+        dump({"weight": Malicious()}, opened)
     cv2.imwrite(str(picture), np.zeros((16, 24), np.uint8))
     given = ["predict", "denoising", "report", str(picture), "--out", str(tmp_path / "out"), "--weights", str(file)]
     assert main(given) == 1
     assert "evil.safetensors" in capsys.readouterr().err
-    assert not trap.exists()
     with pytest.raises(ValueError, match=r"evil\.safetensors"):
         weights.load(experiment.build_model("denoising", "report"), file)
-    assert not trap.exists()
 
 
-def test_a_malicious_checkpoint_runs_nothing(tmp_path, monkeypatch):
-    from seglib.training import DamagedCheckpoint, load_checkpoint
-
-    trap = tmp_path / "trap"
-    monkeypatch.setenv("SEGLIB_TEST_TRAP", str(trap))
+@pytest.mark.usefixtures("trap")
+def test_a_malicious_checkpoint_runs_nothing(tmp_path):
     torch.save({"model": Malicious()}, tmp_path / "epoch-0001.pt")
     with pytest.raises(DamagedCheckpoint, match=r"epoch-0001\.pt is damaged: it holds more than tensors"):
         load_checkpoint(tmp_path / "epoch-0001.pt")
-    assert not trap.exists()
 
 
 def test_a_corrupt_photograph_in_a_data_folder_is_named(tmp_path, capsys):
     """COCO's layout with one photograph cut short."""
     images = tmp_path / "coco" / "val2017"
     images.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    records, notes = [], []
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "thing"}]}
     for number in range(1, 5):
-        name = f"{number:012}.jpg"
-        cv2.imwrite(str(images / name), rng.integers(0, 255, (320, 400, 3), np.uint8))
-        records.append({"id": number, "file_name": name, "height": 320, "width": 400})
-        outline = [50, 50, 250, 50, 250, 250, 50, 250]
+        name, outline = f"{number:012}.jpg", [50, 50, 250, 50, 250, 250, 50, 250]
+        cv2.imwrite(str(images / name), np.random.default_rng(number).integers(0, 255, (320, 400, 3), np.uint8))
+        content["images"].append({"id": number, "file_name": name, "height": 320, "width": 400})
         note = {"id": number, "image_id": number, "category_id": 1, "segmentation": [outline], "area": 40_000}
-        notes.append(note | {"bbox": [50, 50, 200, 200], "iscrowd": 0})
+        content["annotations"].append(note | {"bbox": [50, 50, 200, 200], "iscrowd": 0})
     (tmp_path / "coco" / "annotations").mkdir()
-    content = {"images": records, "annotations": notes, "categories": [{"id": 1, "name": "thing"}]}
     (tmp_path / "coco/annotations/instances_val2017.json").write_text(json.dumps(content))
     victim = images / f"{3:012}.jpg"
     victim.write_bytes(victim.read_bytes()[:50])
     given = ["run", "neural_segmentello", "tiny16-32_bce-dice", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
-    given += ["--set", "data.training=3", "--set", "data.validation=1"]
-    assert main(given) == 1
-    message = capsys.readouterr().err
-    assert victim.name in message
+    assert main([*given, "--set", "data.training=3", "--set", "data.validation=1"]) == 1
+    assert victim.name in capsys.readouterr().err
     assert not list(tmp_path.glob("out/**/*.json"))

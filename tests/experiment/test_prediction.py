@@ -1,7 +1,9 @@
 """Masks for image files: their sizes and values, ensembles, hints, and what cannot be read."""
 
+import io
 import re
 from itertools import product
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -75,25 +77,40 @@ def balanced(row, image, seed=0):
     return model
 
 
-def test_masks_have_their_images_size_and_are_black_and_white(row, images, tmp_path):
+@pytest.fixture
+def masked(tmp_path):
+    """Writes a network's weights, and its masks for files; gives {name: mask}, in the order of their names."""
+
+    def masked(row, models, inputs, hints=None, metadata=None):
+        models = models if isinstance(models, list) else [models]
+        files = [tmp_path / f"model{i}.safetensors" for i in range(len(models))]
+        for model, file in zip(models, files):
+            weights.save(model, file, metadata)
+        out = tmp_path / "new" / "masks"
+        assert predict_files(row, inputs, out, files, hints) == []
+        return {path.name: grey(path) for path in sorted(out.iterdir())}
+
+    return masked
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What the network is given, which says its first channel."""
+    batches = []
+    monkeypatch.setattr("seglib.reports.base.predict", lambda model, batch: batches.append(batch) or batch[:, :1])
+    return batches
+
+
+def test_masks_have_their_images_size_and_are_black_and_white(row, images, masked):
     model = balanced(row, grey(images["wide"]))
-    path = save(model, tmp_path / "model.safetensors")
-    out = tmp_path / "new" / "masks"
-    assert predict_files(row, list(images.values()), out, [path]) == []
-    assert sorted(p.name for p in out.iterdir()) == sorted(f"{name}.png" for name in SIZES)
+    found = masked(row, model, list(images.values()))
+    assert list(found) == sorted(f"{name}.png" for name in SIZES)
     for name, size in SIZES.items():
-        mask = grey(out / f"{name}.png")
+        mask = found[f"{name}.png"]
         assert mask.shape == size
         assert mask.dtype == np.uint8
         assert np.array_equal(mask, 255 * (by_hand([model], grey(images[name])) >= 0.5))
-    assert set(np.unique(grey(out / "wide.png"))) == {0, 255}
-
-
-def test_an_ensemble_averages_probabilities(row, images):
-    image = grey(images["wide"])
-    one, two = network(row, 1), network(row, 2)
-    assert np.abs(by_hand([one], image) - by_hand([two], image)).max() > 0.05
-    np.testing.assert_allclose(probability([one, two], image), by_hand([one, two], image), atol=1e-6)
+    assert set(np.unique(found["wide.png"])) == {0, 255}
 
 
 @pytest.mark.parametrize(
@@ -107,27 +124,26 @@ def test_an_ensemble_averages_probabilities(row, images):
         ((0.49, 0.5), False),
     ],
 )
-def test_an_ensemble_is_cut_at_one_half(row, images, tmp_path, probabilities, foreground):
-    files = [
-        save(network(row, bias=float(np.log(p / (1 - p)))), tmp_path / f"{i}.safetensors")
-        for i, p in enumerate(probabilities)
-    ]
-    predict_files(row, [images["wide"]], tmp_path / "masks", files)
-    assert np.unique(grey(tmp_path / "masks" / "wide.png")).tolist() == [255 if foreground else 0]
+def test_an_ensemble_is_cut_at_one_half(row, images, brush_row, drawn, masked, probabilities, foreground):
+    biases = [float(np.log(p / (1 - p))) for p in probabilities]
+    found = masked(row, [network(row, bias=bias) for bias in biases], [images["wide"]])
+    refined = masked(
+        brush_row, [network(brush_row, bias=bias) for bias in biases], drawn[:1], drawn[0].parent / "hints"
+    )
+    assert all((mask == 255 * foreground).all() for masks in (found, refined) for mask in masks.values())
 
 
-def test_colour_and_16_bit_pictures_become_grey(row, tmp_path):
+def test_colour_and_16_bit_pictures_become_grey(row, tmp_path, masked):
     image = np.random.default_rng(0).integers(0, 256, (11, 17), np.uint8)
     model = balanced(row, image)
-    cv2.imwrite(str(tmp_path / "grey.png"), image)
-    cv2.imwrite(str(tmp_path / "colour.png"), np.dstack([image] * 3))
-    cv2.imwrite(str(tmp_path / "deep.png"), image.astype(np.uint16) * 257)
-    paths = [tmp_path / f"{name}.png" for name in ("grey", "colour", "deep")]
-    assert predict_files(row, paths, tmp_path / "masks", [save(model, tmp_path / "model.safetensors")]) == []
-    masks = [grey(tmp_path / "masks" / path.name) for path in paths]
-    assert np.array_equal(masks[0], 255 * (by_hand([model], image) >= 0.5))
-    assert np.array_equal(masks[1], masks[0])
-    assert np.array_equal(masks[2], masks[0])
+    pictures = {"grey": image, "colour": np.dstack([image] * 3), "deep": image.astype(np.uint16) * 257}
+    paths = [tmp_path / f"{name}.png" for name in pictures]
+    for path in paths:
+        cv2.imwrite(str(path), pictures[path.stem])
+    found = masked(row, model, paths)
+    assert len(found) == 3
+    for mask in found.values():
+        assert np.array_equal(mask, 255 * (by_hand([model], image) >= 0.5))
 
 
 def test_a_network_for_colour_sees_red_first(tmp_path):
@@ -136,69 +152,53 @@ def test_a_network_for_colour_sees_red_first(tmp_path):
     ((stem, found),) = read_images(tmp_path / "image.png", 3, find_report("face_masks").pictures)
     assert stem == "image"
     assert np.array_equal(found, image)
-    row = load_row("face_masks", "model-2", overrides={"model.widths": [4]})
-    path = save(network(row), tmp_path / "model.safetensors")
-    assert predict_files(row, [tmp_path / "image.png"], tmp_path / "masks", [path]) == []
-    assert grey(tmp_path / "masks" / "image.png").shape == (5, 8)
 
 
 @pytest.mark.parametrize("key", ["images", "arr_0"])
-def test_npz_files(row, tmp_path, key):
+def test_npz_files(row, tmp_path, masked, key):
     stack = np.random.default_rng(0).integers(0, 256, (3, 11, 18), np.uint8)
     model = balanced(row, stack[0])
     np.savez_compressed(tmp_path / "set.npz", **{key: stack})
-    path = save(model, tmp_path / "model.safetensors")
-    assert predict_files(row, [tmp_path / "set.npz"], tmp_path / "masks", [path]) == []
-    assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == [f"set_0000{i}.png" for i in range(3)]
-    for i, image in enumerate(stack):
-        assert np.array_equal(grey(tmp_path / f"masks/set_0000{i}.png"), 255 * (by_hand([model], image) >= 0.5))
+    found = masked(row, model, [tmp_path / "set.npz"])
+    assert list(found) == [f"set_0000{i}.png" for i in range(3)]
+    for mask, image in zip(found.values(), stack):
+        assert np.array_equal(mask, 255 * (by_hand([model], image) >= 0.5))
 
 
-def bad_input(folder, kind):
-    """An input that cannot be read, and its path."""
-    path = folder / ("bad.npz" if "npz" in kind else "bad.png")
-    good = folder / "good.npz"
-    np.savez_compressed(good, images=np.random.default_rng(0).integers(0, 256, (2, 20, 30), np.uint8))
-    content = good.read_bytes()
-    if kind in ("empty", "empty npz"):
-        path.touch()
-    elif kind in ("text", "text npz"):
-        path.write_text("no image")
-    elif kind == "cut npz":
-        path.write_bytes(content[: len(content) // 2])
-    elif kind == "damaged npz":
-        middle = len(content) // 2
-        path.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
-    elif kind == "npy as npz":
-        with path.open("wb") as file:
-            np.save(file, np.zeros((2, 4, 6), np.uint8))
-    elif kind == "npz of no array":
-        np.savez(path)
-    elif kind == "npz of floats":
-        np.savez(path, images=np.zeros((2, 4, 6)))
-    elif kind == "npz of one image":
-        np.savez(path, images=np.zeros((4, 6), np.uint8))
-    elif kind == "npz of no pixels":
-        np.savez(path, images=np.zeros((2, 0, 6), np.uint8))
-    elif kind == "npz of objects":
-        np.savez(path, images=np.array([{}], object))
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        assert kind in ("missing", "missing npz")
-    return path
+def npz(array=None, part=1.0, damaged=False, write=np.savez_compressed):
+    """The content of an npz file of some images, or a part of it, or with a byte that was changed."""
+    file = io.BytesIO()
+    write(file, *([] if array is None else [array]))
+    content = bytearray(file.getvalue()[: int(part * file.tell())])
+    content[len(content) // 2] ^= 255 * damaged
+    return bytes(content)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *("missing", "empty", "text", "folder"),
-        *("missing npz", "empty npz", "text npz", "cut npz", "damaged npz", "npy as npz"),
-        *("npz of no array", "npz of floats", "npz of one image", "npz of no pixels", "npz of objects"),
-    ],
-)
-def test_what_cannot_be_read_is_named_and_the_others_are_done(row, images, tmp_path, capsys, kind):
-    bad = bad_input(tmp_path, kind)
+NOISE = np.random.default_rng(0).integers(0, 256, (2, 20, 30), np.uint8)
+BAD = {
+    "missing.png": None,
+    "empty.png": b"",
+    "text.png": b"no image",
+    "folder.png": Path.mkdir,
+    "missing.npz": None,
+    "empty.npz": b"",
+    "text.npz": b"no image",
+    "cut.npz": npz(NOISE, part=0.5),
+    "damaged.npz": npz(NOISE, damaged=True),
+    "npy as.npz": npz(NOISE, write=np.save),
+    "no array.npz": npz(),
+    "floats.npz": npz(np.zeros((2, 4, 6))),
+    "one image.npz": npz(np.zeros((4, 6), np.uint8)),
+    "no pixels.npz": npz(np.zeros((2, 0, 6), np.uint8)),
+    "objects.npz": npz(np.array([{}], object)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_read_is_named_and_the_others_are_done(row, images, tmp_path, capsys, name):
+    bad, content = tmp_path / name, BAD[name]
+    if content:
+        content(bad) if callable(content) else bad.write_bytes(content)
     path = save(network(row), tmp_path / "model.safetensors")
     inputs = [images["wide"], bad, images["high"]]
     assert predict_files(row, inputs, tmp_path / "masks", [path]) == [str(bad)]
@@ -280,43 +280,41 @@ def test_faces_are_seen_at_one_size_and_found_at_their_own(face_row, size):
 
 
 @pytest.mark.parametrize("size", [(37, 91), (250, 70), (1, 1)])
-def test_faces_of_any_size(face_row, size, tmp_path):
+def test_faces_of_any_size(face_row, size, tmp_path, masked):
     image = colour(*size)
     cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])
     model = face_network(face_row, image)
-    path = save(model, tmp_path / "model.safetensors")
-    assert predict_files(face_row, [tmp_path / "face.png"], tmp_path / "masks", [path]) == []
-    mask = grey(tmp_path / "masks" / "face.png")
+    mask = masked(face_row, model, [tmp_path / "face.png"])["face.png"]
     assert mask.shape == size
     assert np.array_equal(mask, 255 * (probability([model], image, 64) >= 0.5))
-    if size != (1, 1):
-        assert set(np.unique(mask)) == {0, 255}
+    assert size == (1, 1) or set(np.unique(mask)) == {0, 255}
 
 
-@pytest.mark.parametrize("size", [64, 128])
-def test_a_network_sees_images_at_the_size_that_it_was_trained_at(face_row, tmp_path, monkeypatch, size):
-    """Whichever scale the row was loaded at: the weights say at which size they were trained."""
-    image, seen = colour(90, 130), []
-    cv2.imwrite(str(tmp_path / "face.png"), image)
-    weights.save(face_network(face_row, image), tmp_path / "model.safetensors", {"size": str(size)})
-    monkeypatch.setattr("seglib.reports.base.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
-    assert predict_files(face_row, [tmp_path / "face.png"], tmp_path / "masks", [tmp_path / "model.safetensors"]) == []
-    assert seen == [(1, 3, size, size)]
-
-
-def test_a_row_that_was_changed_keeps_its_own_size(tmp_path, monkeypatch):
-    """Weights that say nothing about a size are used at the row's."""
-    row = load_row("face_masks", "model-2", overrides={"model.widths": [4, 8], "data.size": 32})
-    image, seen = colour(90, 130), []
-    cv2.imwrite(str(tmp_path / "face.png"), image)
-    weights.save(make_model(row), tmp_path / "model.safetensors", {"scale": "quick"})
-    monkeypatch.setattr("seglib.reports.base.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
-    predict_files(row, [tmp_path / "face.png"], tmp_path / "masks", [tmp_path / "model.safetensors"])
-    assert seen == [(1, 3, 32, 32)]
+@pytest.mark.parametrize(
+    ("report", "size", "trained", "expected"),
+    [
+        # Whichever scale the row was loaded at: the weights say at which size they were trained.
+        ("face_masks", 64, {"size": "64"}, (64, 64)),
+        ("face_masks", 64, {"size": "128"}, (128, 128)),
+        ("face_masks", 32, {"scale": "quick"}, (32, 32)),  # weights that say nothing: the row's own size
+        ("neural_segmentello", 64, {}, (42, 64)),
+        ("neural_segmentello", 64, {"size": "32"}, (21, 32)),
+        ("neural_segmentello", 64, {"size": "None"}, (60, 92)),  # as at full scale, at the photograph's own size
+        ("neural_segmentello", 64, {"size": "500"}, (60, 92)),
+        ("neural_segmentello", None, {"size": "32"}, (21, 32)),
+    ],
+)
+def test_a_network_sees_images_at_the_size_that_it_was_trained_at(drawn, masked, seen, report, size, trained, expected):
+    hints = drawn[0].parent / "hints" if report == "neural_segmentello" else None
+    changes = {"data.longest": size} if hints else {"data.size": size, "model.widths": [4, 8]}
+    row = load_row(report, "tiny16-32_bce-dice" if hints else "model-2", overrides=changes)
+    mask = masked(row, make_model(row), drawn[:1], hints, trained)["wide.png"]
+    assert [batch.shape for batch in seen] == [(1, 3, *expected)]
+    assert mask.shape == BRUSH["wide"]
 
 
 def test_the_folds_weights_are_an_ensemble(face_row, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "shipped", lambda folder: tmp_path / folder)
+    monkeypatch.setattr("seglib.prediction.shipped", lambda folder: tmp_path / folder)
     image = colour(128, 192)
     cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])
     models = [face_network(face_row, image, seed) for seed in range(3)]
@@ -375,27 +373,22 @@ def echo_row():
     return load_row("neural_segmentello", "res16-32_bce-dice", overrides=changes)
 
 
-def test_hints_become_masks_of_their_pictures_sizes(brush_row, drawn, tmp_path):
+def test_hints_become_masks_of_their_pictures_sizes(brush_row, drawn, tmp_path, masked):
     model = network(brush_row, 1)
-    path = save(model, tmp_path / "model.safetensors")
-    assert predict_files(brush_row, drawn, tmp_path / "masks", [path], tmp_path / "hints") == []
-    assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == ["high.png", "wide.png"]
+    found = masked(brush_row, model, drawn, tmp_path / "hints")
+    assert list(found) == ["high.png", "wide.png"]
     for image in drawn:
-        mask = grey(tmp_path / "masks" / image.name)
-        assert mask.shape == BRUSH[image.stem]
-        assert mask.dtype == np.uint8
         hint = rectangle(*BRUSH[image.stem]).astype(np.int8)
-        photo = cv2.imread(str(image), cv2.IMREAD_COLOR_RGB)
-        expected = refine([model], photo, hint, brush_row.data)
+        expected = refine([model], cv2.imread(str(image), cv2.IMREAD_COLOR_RGB), hint, brush_row.data)
         clear = np.abs(expected - 0.5) > 1e-4
-        assert np.array_equal(mask[clear], 255 * (expected >= 0.5)[clear])
+        assert found[image.name].shape == hint.shape
+        assert np.array_equal(found[image.name][clear], 255 * (expected >= 0.5)[clear])
 
 
-def test_each_picture_has_its_own_hint(echo_row, drawn, tmp_path):
-    path = save(echo(echo_row), tmp_path / "model.safetensors")
-    assert predict_files(echo_row, drawn[::-1], tmp_path / "masks", [path], str(tmp_path / "hints")) == []
+def test_each_picture_has_its_own_hint(echo_row, drawn, tmp_path, masked):
+    found = masked(echo_row, echo(echo_row), drawn[::-1], str(tmp_path / "hints"))
     for image in drawn:
-        assert np.array_equal(grey(tmp_path / "masks" / image.name), 255 * rectangle(*BRUSH[image.stem]))
+        assert np.array_equal(found[image.name], 255 * rectangle(*BRUSH[image.stem]))
 
 
 @pytest.mark.parametrize(
@@ -420,51 +413,28 @@ def test_a_hint_is_foreground_above_127(tmp_path, kind, suffix):
     assert np.mean((found > 0) == mask) > 0.97
 
 
-@pytest.mark.parametrize("stem", ["a[1]", "a*", "photo of 5.10.", "ä ?"])
-def test_any_name_may_have_a_hint(tmp_path, stem):
-    cv2.imwrite(str(tmp_path / "a1.png"), np.zeros((4, 6), np.uint8))
+@pytest.mark.parametrize("stem", ["a[1]", "a*", "photo of 5.10.", "ä ?", "1.b"])
+def test_any_name_may_have_a_hint_and_another_stem_s_is_none(tmp_path, stem):
+    for other in ("a1", "1", "1.b.c"):
+        cv2.imwrite(str(tmp_path / f"{other}.png"), np.zeros((4, 6), np.uint8))
+    with pytest.raises(ValueError, match=re.escape(f"no hint {stem}.png")):
+        read_hint(tmp_path, stem, read_rough_mask)
     encoded = cv2.imencode(".png", np.full((4, 6), 255, np.uint8))[1]
     (tmp_path / f"{stem}.png").write_bytes(encoded)
     assert read_hint(tmp_path, stem, read_rough_mask).all()
+    (tmp_path / f"{stem}.bmp").write_bytes(encoded)
+    with pytest.raises(ValueError, match=re.escape(f"got {stem}.bmp, {stem}.png")):
+        read_hint(tmp_path, stem, read_rough_mask)
 
 
-def test_a_stem_with_a_dot_is_another_stem(tmp_path):
-    cv2.imwrite(str(tmp_path / "1.png"), np.full((4, 6), 255, np.uint8))
-    cv2.imwrite(str(tmp_path / "1.b.png"), np.zeros((4, 6), np.uint8))
-    assert not read_hint(tmp_path, "1.b", read_rough_mask).any()
-    assert read_hint(tmp_path, "1", read_rough_mask).all()
-
-
-def test_another_stem_s_hint_is_no_hint(tmp_path):
-    cv2.imwrite(str(tmp_path / "1.b.png"), np.zeros((4, 6), np.uint8))
-    with pytest.raises(ValueError, match=r"no hint 1\.png"):
-        read_hint(tmp_path, "1", read_rough_mask)
-
-
-def test_two_hints_for_one_photograph_are_one_too_many(tmp_path):
-    for name in ("1.png", "1.bmp"):
-        cv2.imwrite(str(tmp_path / name), np.zeros((4, 6), np.uint8))
-    with pytest.raises(ValueError, match=r"expected one hint in .*, got 1\.bmp, 1\.png"):
-        read_hint(tmp_path, "1", read_rough_mask)
-
-
-def test_the_arrays_of_an_npz_have_hints_of_their_names(echo_row, tmp_path):
+def test_the_arrays_of_an_npz_have_hints_of_their_names(echo_row, tmp_path, masked):
     (tmp_path / "hints").mkdir()
-    stack = np.stack([colour(30, 44, seed) for seed in range(2)])
-    np.savez(tmp_path / "set.npz", images=stack)
-    for i in range(2):
-        cv2.imwrite(str(tmp_path / f"hints/set_0000{i}.png"), 255 * np.roll(rectangle(30, 44), i).astype(np.uint8))
-    path = save(echo(echo_row), tmp_path / "model.safetensors")
-    assert predict_files(echo_row, [tmp_path / "set.npz"], tmp_path / "masks", [path], tmp_path / "hints") == []
-    for i in range(2):
-        assert np.array_equal(grey(tmp_path / f"masks/set_0000{i}.png"), 255 * np.roll(rectangle(30, 44), i))
-
-
-def test_networks_that_refine_are_an_ensemble(brush_row, drawn, tmp_path):
-    models = [network(brush_row, bias=float(np.log(p / (1 - p)))) for p in (0.9, 0.6, 0.005)]
-    paths = [save(model, tmp_path / f"{i}.safetensors") for i, model in enumerate(models)]
-    predict_files(brush_row, drawn[:1], tmp_path / "masks", paths, tmp_path / "hints")
-    assert (grey(tmp_path / "masks" / "wide.png") == 255).all()
+    np.savez(tmp_path / "set.npz", images=np.stack([colour(30, 44, seed) for seed in range(2)]))
+    hints = [255 * np.roll(rectangle(30, 44), i).astype(np.uint8) for i in range(2)]
+    for i, hint in enumerate(hints):
+        cv2.imwrite(str(tmp_path / f"hints/set_0000{i}.png"), hint)
+    found = masked(echo_row, echo(echo_row), [tmp_path / "set.npz"], tmp_path / "hints")
+    assert np.array_equal(list(found.values()), hints)
 
 
 BAD_HINTS = {
@@ -479,15 +449,17 @@ BAD_HINTS = {
 def test_a_bad_hint_fails_its_image_alone(drawn, tmp_path, capsys, kind):
     content, message = BAD_HINTS[kind]
     path = tmp_path / "hints" / "high.png"
+    row = load_row("neural_segmentello", "tiny16-32_bce-dice")
+    command = ["predict", "neural_segmentello", row.name, *map(str, drawn[::-1]), "--out", str(tmp_path / "masks")]
+    command += ["--weights", str(save(network(row), tmp_path / "model.safetensors")), "--hints", str(path.parent)]
+    assert main(command) == 0
+    assert capsys.readouterr().err == ""
+    (tmp_path / "masks" / "high.png").unlink()
     path.unlink()
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content:
         cv2.imwrite(str(path), np.zeros(content, np.uint8))
-    row = load_row("neural_segmentello", "tiny16-32_bce-dice")
-    good = save(network(row), tmp_path / "model.safetensors")
-    command = ["predict", "neural_segmentello", row.name, *map(str, drawn[::-1]), "--out", str(tmp_path / "masks")]
-    command += ["--weights", str(good), "--hints", str(tmp_path / "hints")]
     assert main(command) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
@@ -495,18 +467,6 @@ def test_a_bad_hint_fails_its_image_alone(drawn, tmp_path, capsys, kind):
     assert re.search(message, said[0])
     assert said[0].endswith("; skipped")
     assert [p.name for p in (tmp_path / "masks").iterdir()] == ["wide.png"]
-    assert grey(tmp_path / "masks" / "wide.png").shape == BRUSH["wide"]
-
-
-def test_the_command_with_good_hints(drawn, tmp_path, capsys):
-    row = load_row("neural_segmentello", "tiny16-32_bce-dice")
-    good = save(network(row), tmp_path / "model.safetensors")
-    command = ["predict", "neural_segmentello", row.name, *map(str, drawn), "--out", str(tmp_path / "masks")]
-    assert main([*command, "--weights", str(good), "--hints", str(tmp_path / "hints")]) == 0
-    assert capsys.readouterr().err == ""
-    assert {p.name: grey(p).shape for p in (tmp_path / "masks").iterdir()} == {
-        f"{name}.png": size for name, size in BRUSH.items()
-    }
 
 
 @pytest.mark.parametrize(
@@ -536,62 +496,15 @@ def test_hints_too_many_or_too_few_stop_before_anything_is_written(
     assert not (tmp_path / "masks").exists()
 
 
-@pytest.mark.parametrize(
-    ("longest", "trained", "seen"),
-    [
-        (64, {}, (42, 64)),  # weights that say nothing: the row's own size
-        (64, {"size": "64"}, (42, 64)),
-        (64, {"size": "32"}, (21, 32)),
-        (64, {"size": "None"}, (60, 92)),  # as at full scale, at the photograph's own size
-        (64, {"size": "500"}, (60, 92)),
-        (
-            None,
-            {"size": "32"},
-            (21, 32),
-        ),
-    ],
-)
-def test_photographs_are_seen_at_the_size_that_the_weights_were_trained_at(
-    drawn, tmp_path, monkeypatch, longest, trained, seen
-):
-    row = load_row("neural_segmentello", "tiny16-32_bce-dice", overrides={"data.longest": longest})
-    weights.save(network(row), tmp_path / "model.safetensors", trained)
-    shapes = []
-    monkeypatch.setattr(
-        "seglib.reports.base.predict",
-        lambda model, batch: shapes.append(batch.shape) or batch[:, :1],
-    )
-    arguments = (tmp_path / "masks", [tmp_path / "model.safetensors"], tmp_path / "hints")
-    assert predict_files(row, drawn[:1], *arguments) == []
-    assert shapes == [(1, 3, *seen)]
-    assert grey(tmp_path / "masks" / "wide.png").shape == BRUSH["wide"]
-
-
-def test_the_object_view_is_used_where_the_row_has_it(drawn, tmp_path, monkeypatch):
+def test_the_object_view_and_colours_are_seen_where_the_row_has_them(drawn, tmp_path, masked, seen):
     row = load_row("neural_segmentello", "object-view", overrides={"data.longest": None})
-    path = save(network(row), tmp_path / "model.safetensors")
-    shapes = []
-    monkeypatch.setattr(
-        "seglib.reports.base.predict",
-        lambda model, batch: shapes.append(batch.shape) or batch[:, :1],
-    )
-    assert predict_files(row, drawn[:1], tmp_path / "masks", [path], tmp_path / "hints") == []
-    hint = rectangle(*BRUSH["wide"])
-    assert shapes == [(1, 3, *hint[window(hint)].shape)]
-    assert np.array_equal(grey(tmp_path / "masks" / "wide.png"), 255 * hint)
-
-
-def test_a_network_for_colours_sees_them(drawn, tmp_path, monkeypatch):
+    found, hint = masked(row, network(row), drawn[:1], tmp_path / "hints"), rectangle(*BRUSH["wide"])
+    assert [batch.shape for batch in seen] == [(1, 3, *hint[window(hint)].shape)]
+    assert np.array_equal(found["wide.png"], 255 * hint)
     row = load_row("neural_segmentello", "rgb", overrides={"data.longest": None})
-    path = save(network(row), tmp_path / "model.safetensors")
-    batches = []
-    monkeypatch.setattr(
-        "seglib.reports.base.predict",
-        lambda model, batch: batches.append(batch) or batch[:, :1],
-    )
-    assert predict_files(row, drawn[:1], tmp_path / "masks", [path], tmp_path / "hints") == []
+    masked(row, network(row), drawn[:1], tmp_path / "hints")
     photo = cv2.imread(str(drawn[0]), cv2.IMREAD_COLOR_RGB)
-    np.testing.assert_allclose(batches[0][0, 1:4], photo.transpose(2, 0, 1) / 255, atol=1e-6)
+    np.testing.assert_allclose(seen[1][0, 1:4], photo.transpose(2, 0, 1) / 255, atol=1e-6)
 
 
 # --- the command ---

@@ -17,16 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def result(row="report", seed=0, scale="quick", data="embedded", overrides=None, **metrics):
-    return {
-        "report": "denoising",
-        "row": row,
-        "scale": scale,
-        "data": data,
-        "seed": seed,
-        "overrides": overrides or {},
-        "parameters": 1000,
-        "metrics": metrics or {"iou": 0.9},
-    }
+    about = {"report": "denoising", "row": row, "scale": scale, "data": data, "seed": seed}
+    return about | {"overrides": overrides or {}, "parameters": 1000, "metrics": metrics or {"iou": 0.9}}
 
 
 @pytest.fixture
@@ -42,23 +34,25 @@ def save(folder, *all_results):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "name"),
+    ("overrides", "data", "name"),
     [
-        ({}, "report.full.seed3.json"),
-        ({"training.epochs": 2}, "report.full.seed3.training.epochs=2.json"),
-        ({"b": 0.5, "a": "x"}, "report.full.seed3.a=x.b=0.5.json"),
-        ({"a": "../../etc/x y"}, "report.full.seed3.a=.._.._etc_x_y.json"),
+        ({}, [], "report.full.seed3.json"),
+        ({"training.epochs": 2}, [], "report.full.seed3.training.epochs=2.json"),
+        ({"b": 0.5, "a": "x"}, [], "report.full.seed3.a=x.b=0.5.json"),
+        ({"a": "../../etc/x y"}, [], "report.full.seed3.a=.._.._etc_x_y.json"),
+        ({}, ["embedded"], "report.full.seed3.json"),
+        ({}, ["MFSD"], "report.full.seed3.MFSD.json"),
+        ({"a": 1}, ["MFSD"], "report.full.seed3.MFSD.a=1.json"),
     ],
 )
-def test_where_a_result_goes(tmp_path, overrides, name):
-    assert result_path("denoising", "report", "full", 3, overrides, tmp_path) == tmp_path / "denoising" / name
+def test_where_a_result_goes(tmp_path, overrides, data, name):
+    found = result_path("denoising", "report", "full", 3, overrides, tmp_path, *data)
+    assert found == tmp_path / "denoising" / name
 
 
-def test_where_a_result_on_real_data_goes(tmp_path):
-    path = result_path("face_masks", "model-2", "quick", 1, {"a": 1}, tmp_path, "MFSD")
-    assert path == tmp_path / "face_masks" / "model-2.quick.seed1.MFSD.a=1.json"
-    assert result_path("r", "row", "quick", 1, {}, tmp_path, "MFSD").name == "row.quick.seed1.MFSD.json"
-    assert result_path("r", "row", "quick", 1, {}, tmp_path, "embedded").name == "row.quick.seed1.json"
+def test_overrides_have_files_of_their_own(tmp_path):
+    changes = [{}, {"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1}, {"a": "1/b"}, {"a": [1, 2]}, {"a": [1.2]}]
+    assert len({result_path("r", "row", "quick", 0, change, tmp_path) for change in changes}) == len(changes)
 
 
 def test_where_a_result_goes_by_default(tmp_path, monkeypatch):
@@ -67,12 +61,6 @@ def test_where_a_result_goes_by_default(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "root", lambda: None)
     monkeypatch.chdir(tmp_path)
     assert result_path("denoising", "a", "quick", 0, {}) == Path.cwd() / "results/denoising/a.quick.seed0.json"
-
-
-def test_overrides_have_files_of_their_own(tmp_path):
-    changes = [{}, {"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1}, {"a": "1/b"}, {"a": [1, 2]}, {"a": [1.2]}]
-    paths = {result_path("r", "row", "quick", 0, change, tmp_path) for change in changes}
-    assert len(paths) == len(changes)
 
 
 def test_round_trip(folder):
@@ -109,7 +97,7 @@ def test_a_damaged_file_is_named(folder, content):
         read("denoising")
 
 
-def test_mean_and_spread_over_seeds():
+def test_mean_and_spread_over_seeds_or_of_one_seed_over_its_folds():
     several = [result(seed=seed, iou=iou, dice=0.5) for seed, iou in ((2, 0.8), (0, 0.9), (1, 0.94))]
     mean = (0.8 + 0.9 + 0.94) / 3
     spread = math.sqrt(sum((x - mean) ** 2 for x in (0.8, 0.9, 0.94)) / 2)
@@ -117,31 +105,17 @@ def test_mean_and_spread_over_seeds():
     assert ours["metrics"] == pytest.approx({"iou": mean, "dice": 0.5})
     assert ours["spread"] == pytest.approx({"iou": spread, "dice": 0})
     assert (ours["seeds"], ours["scale"], ours["data"], ours["parameters"]) == ([0, 1, 2], "quick", "embedded", 1000)
-
-
-def test_one_seed_has_no_spread():
-    ours = measured([result(iou=0.9)], "report")
-    assert (ours["metrics"], ours["spread"]) == ({"iou": 0.9}, {})
-
-
-def test_one_seed_s_spread_is_that_over_its_folds():
-    folds = [result(seed=seed, iou=iou) | {"spread": {"iou": 0.07}} for seed, iou in ((0, 0.9), (1, 0.7))]
-    assert measured(folds[:1], "report")["spread"] == {"iou": 0.07}
-    ours = measured(folds, "report")  # of two seeds it is that over the seeds
-    assert ours["metrics"] == pytest.approx({"iou": 0.8})
-    assert ours["spread"] == pytest.approx({"iou": math.sqrt(0.02)})
-
-
-def test_a_row_without_results_was_not_measured():
-    assert measured([result("other")], "report") is None
-    assert measured([], "report") is None
+    assert measured([result(iou=0.9)], "report")["spread"] == {}
+    assert measured([result(iou=0.9) | {"spread": {"iou": 0.07}}], "report")["spread"] == {"iou": 0.07}
+    folds = [entry | {"spread": {"iou": 0.07}} for entry in several]
+    assert measured(folds, "report")["spread"]["iou"] == pytest.approx(spread)
+    assert measured([result("other")], "report") is measured([], "report") is None
 
 
 def test_a_metric_that_only_some_seeds_have_is_left_out():
-    ours = measured([result(seed=0, iou=0.9, bce=0.1), result(seed=1, iou=0.8)], "report")
-    assert ours["metrics"] == pytest.approx({"iou": 0.85})
-    ours = measured([result(seed=1, iou=0.8), result(seed=0, iou=0.9, bce=0.1)], "report")
-    assert ours["metrics"] == pytest.approx({"iou": 0.85})
+    some, others = result(seed=0, iou=0.9, bce=0.1), result(seed=1, iou=0.8)
+    for entries in ([some, others], [others, some]):
+        assert measured(entries, "report")["metrics"] == pytest.approx({"iou": 0.85})
 
 
 @pytest.mark.parametrize(
@@ -170,6 +144,10 @@ def test_the_difference_of_two_rows_is_taken_seed_by_seed(folder):
     assert gain == pytest.approx(0.075)
     assert error == pytest.approx(0.025)  # of 0.1 and 0.05: standard deviation 0.05 / √2, over √2
     assert results.difference("denoising", "other", "report", "iou")[0] == pytest.approx(-0.075)
+    save(folder, result("third", seed=2, iou=0.6))
+    assert results.difference("denoising", "report", "third", "iou") == (pytest.approx(0.1), None)
+    with pytest.raises(ValueError, match="other and third have no seed and fold in common at scale quick"):
+        results.difference("denoising", "other", "third", "iou")
 
 
 def test_the_difference_of_two_rows_is_taken_fold_by_fold(folder):
@@ -179,13 +157,6 @@ def test_the_difference_of_two_rows_is_taken_fold_by_fold(folder):
         write(folder / "denoising" / f"{row}.json", result(row, data="MFSD", iou=0.5) | {"folds": parts})
     save(folder, result("other", seed=5, iou=0.0))  # on embedded data
     assert results.difference("denoising", "report", "other", "iou") == pytest.approx((0.2, 0.1))
-
-
-def test_a_difference_of_one_pair_has_no_error_and_of_none_is_refused(folder):
-    save(folder, result(iou=0.8), result("other", iou=0.7), result("third", seed=1))
-    assert results.difference("denoising", "report", "other", "iou") == (pytest.approx(0.1), None)
-    with pytest.raises(ValueError, match="report and third have no seed and fold in common at scale quick"):
-        results.difference("denoising", "report", "third", "iou")
 
 
 @pytest.mark.parametrize(
@@ -229,10 +200,8 @@ def test_scoreboard_has_reported_beside_measured(folder):
 
 
 def test_scoreboard_has_real_data_before_embedded_and_the_spread_over_folds(folder):
-    spread = {"spread": {"iou": 0.05, "dice": 0.04}}
-    spread["parameters"] = 4_384_498
-    several = [result(iou=0.6, dice=0.7), result(data="MFSD", iou=0.5, dice=0.6) | spread]
-    for r in several:
+    spread = {"spread": {"iou": 0.05, "dice": 0.04}, "parameters": 4_384_498}
+    for r in (result(iou=0.6, dice=0.7), result(data="MFSD", iou=0.5, dice=0.6) | spread):
         write(result_path("face_masks", "model-2", "quick", 0, {}, folder, r["data"]), r | {"row": "model-2"})
     assert cells(scoreboard("face_masks"), "model-2")[1:] == [
         *("0.6896 ± 0.0400", "0.5000 ± 0.0500"),
@@ -242,26 +211,20 @@ def test_scoreboard_has_real_data_before_embedded_and_the_spread_over_folds(fold
     ]
 
 
-def test_scoreboard_has_a_line_for_each_scale(folder):
-    save(folder, result(seed=0, iou=0.8), result(seed=0, scale="full", iou=0.9))
-    quick, full = (line for line in scoreboard("denoising", ["iou"]).splitlines() if "(`report`)" in line)
-    assert cells(quick, "report")[1:] == ["0.9090", "0.8000", "quick, 1, embedded"]
-    assert cells(full, "report")[1:] == ["0.9090", "0.9000", "full, 1, embedded"]
+def test_scoreboard_has_any_metric_and_a_checkpoint_s_size_and_a_line_for_each_scale(folder):
+    save(folder, result(iou_horse=0.75) | {"parameters": 2**20}, result(scale="full", iou_horse=0.8))
+    table = scoreboard("denoising", ["iou_horse", "checkpoint_mib"])
+    quick, full = (cells(line, "report")[2:] for line in table.splitlines() if "(`report`)" in line)
+    assert quick == ["0.7500", "–", "12.00", "quick, 1, embedded"]  # a weight and Adam's two averages, 4 bytes each
+    assert full == ["0.8000", "–", "0.0114", "full, 1, embedded"]
 
 
-def test_scoreboard_has_the_size_of_a_checkpoint(folder):
-    save(folder, result(iou=0.8) | {"parameters": 2**20})  # 4 bytes for a weight and each of Adam's two averages
-    assert cells(scoreboard("denoising", ["checkpoint_mib"]), "report")[1:] == ["–", "12.00", "quick, 1, embedded"]
-
-
-def test_scoreboard_of_any_measured_metric(folder):
-    save(folder, result(iou_horse=0.75))
-    assert cells(scoreboard("denoising", ["iou_horse"]), "report")[1:] == ["–", "0.7500", "quick, 1, embedded"]
-
-
-def test_rows_as_json(folder):
+def test_rows_as_json_and_as_a_table(folder, capsys):
     save(folder, result(seed=4, iou=0.9), result(seed=5, iou=0.8))
-    table = {entry["row"]: entry for entry in experiment.rows_table("denoising")}
+    assert main(["rows", "denoising", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table == experiment.rows_table("denoising")
+    table = {entry["row"]: entry for entry in table}
     entry = table["report"]
     assert entry["measured"] == pytest.approx({"iou": 0.85})
     assert entry["reported"] == {"iou": 0.909, "dice": 0.952, "bce": 0.033}
@@ -269,13 +232,6 @@ def test_rows_as_json(folder):
     assert table["fast"]["measured"] is None
     assert table["otsu"]["parameters"] == 0
     assert table["report"]["parameters"] > table["no-skip"]["parameters"] > 0
-    assert json.loads(json.dumps(table)) == table
-
-
-def test_rows_command_prints_the_same_as_json(folder, capsys):
-    save(folder, result(seed=4, iou=0.9))
-    assert main(["rows", "denoising", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == experiment.rows_table("denoising")
     assert main(["rows", "denoising"]) == 0
     assert scoreboard("denoising") in capsys.readouterr().out
 

@@ -52,11 +52,28 @@ def configs(tmp_path, monkeypatch):
     rows_of_files._read.cache_clear()
 
 
-def message(error):
+def refused(*arguments, words=(), load=load_row):
+    """The message with which a row is refused; the words are in it."""
+    with pytest.raises(ConfigError) as error:
+        load(*arguments)
+    for word in words:
+        assert word in str(error.value)
     return str(error.value)
 
 
-# --- what is shipped ---
+def flat(mapping, prefix=""):
+    """{"a": {"b": 1}} → {"a.b": 1}"""
+    found = {}
+    for key, value in mapping.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def recipe(report, name, scale="full"):
+    return flat(load_row(report, name, scale).recipe())
+
+
+# --- what is shipped: that rows are those which results were recorded with, test_results.py says ---
 
 
 @pytest.mark.parametrize(
@@ -76,145 +93,97 @@ def test_rows_come_in_the_files_order():
         assert row_names(report) == [row.name for row in load_rows(report)] == written
 
 
-def test_the_denoising_rows_of_the_issue():
-    rows = {row.name: row for row in load_rows("denoising")}
-    assert rows["report"].reported == {"iou": 0.909, "dice": 0.952, "bce": 0.033}
-    assert {row.loss.bce for row in rows.values() if row.loss} == {0, 0.3, 0.5, 0.7, 1}
-    assert all(row.loss.bce + row.loss.dice == pytest.approx(1) for row in rows.values() if row.loss)
-    filters = {row.baseline.filter for row in rows.values() if row.baseline}
-    assert filters == {"none", "gaussian", "median", "total-variation"}
-    full = load_row("denoising", "report", "full")
-    assert (full.data.size, full.data.count, full.data.held_out) == (128, 2500, 0.2)
-    assert (full.training.epochs, full.training.batch_size, full.training.schedule) == (50, 32, "plateau")
-    assert load_row("denoising", "report", "quick").data.size == 64
-
-
-def test_the_face_mask_rows_of_the_issue():
-    rows = {row.name: row for row in load_rows("face_masks", "full")}
-    assert rows["model-2"].reported == {"iou": 0.6896, "dice": 0.8080, "parameters": 9_800_000}
-    assert rows["model-2"].reported_spread == {"iou": 0.04, "dice": 0.03}
-    assert rows["model-3"].reported == {"iou": 0.7955, "dice": 0.8858, "parameters": 31_200_000}
-    assert rows["model-3"].reported_spread == {"iou": 0.03, "dice": 0.02}
-    assert {name for name, row in rows.items() if row.reported} == {
-        *("model-2", "model-3", "otsu", "otsu-better-polarity", "region-based")
-    }
-    for row in rows.values():
-        assert (row.data.size, row.data.resize) == (128, 128)
-        assert row.data.folds == (10 if row.name == "pretraining" else 3)
-        if row.loss:
-            assert (row.loss.bce, row.loss.dice) == (0.7, 0.3)
-    two, three = rows["model-2"], rows["model-3"]
-    assert (two.model.widths, two.model.skip, two.model.init) == ([48, 96, 192, 384], "attention", "kaiming")
-    assert (three.model.widths, three.model.decoder_block, three.model.init) == (
-        [64, 128, 256, 512],
-        "residual",
-        "pytorch",
-    )
-    assert (two.training.epochs, three.training.epochs) == (30, 100)
-    assert three.training.schedule == "plateau"
-    assert load_row("face_masks", "model-2").data.size == 64
-    methods = {row.baseline.method for row in rows.values() if row.baseline}
-    assert methods == {"otsu", "otsu-better-polarity", "region-based"}
-
-
-# Table 1 of the report: pixel accuracy, IoU, boundary IoU and Hausdorff distance.
-SEGMENTELLO = {
-    "tiny16-32_bce-dice": (0.9839, 0.8609, 0.1566, 43.10),
-    "res16-32_bce-dice": (0.9840, 0.8611, 0.1581, 42.73),
-    "tiny16-128_bce-dice": (0.9833, 0.8528, 0.1485, 46.29),
-    "res16-128_bce-dice": (0.9830, 0.8534, 0.1416, 43.64),
-    "tiny16-128_bce-dice-bound": (0.9864, 0.8796, 0.2207, 40.66),
-    "res16-128_bce-dice-bound": (0.9857, 0.8749, 0.2082, 42.17),
-    "res32-256_bce-dice-bound": (0.9859, 0.8654, 0.2040, 43.03),
-    "attn32-256_bce-dice-bound": (0.9866, 0.8792, 0.2210, 40.77),
+SEGMENTELLO = {  # Table 1 of the report: pixel accuracy, IoU, boundary IoU, Hausdorff distance, a checkpoint's MB
+    "tiny16-32_bce-dice": (0.9839, 0.8609, 0.1566, 43.10, 1.40),
+    "res16-32_bce-dice": (0.9840, 0.8611, 0.1581, 42.73, 1.40),
+    "tiny16-128_bce-dice": (0.9833, 0.8528, 0.1485, 46.29, 22.34),
+    "res16-128_bce-dice": (0.9830, 0.8534, 0.1416, 43.64, 22.34),
+    "tiny16-128_bce-dice-bound": (0.9864, 0.8796, 0.2207, 40.66, 22.34),
+    "res16-128_bce-dice-bound": (0.9857, 0.8749, 0.2082, 42.17, 22.34),
+    "res32-256_bce-dice-bound": (0.9859, 0.8654, 0.2040, 43.03, 88.97),
+    "attn32-256_bce-dice-bound": (0.9866, 0.8792, 0.2210, 40.77, 90.04),
 }
-SEGMENTELLO_WIDTHS = {
-    "16-32": [16, 32, 64],
-    "16-128": [16, 32, 64, 128, 256],
-    "32-256": [32, 64, 128, 256, 512],
+COLUMNS = ("pixel_accuracy", "iou", "boundary_iou_1px", "hausdorff_all", "checkpoint_mib")
+REPORTED = {
+    ("denoising", "report"): {"iou": 0.909, "dice": 0.952, "bce": 0.033},
+    ("face_masks", "model-2"): {"iou": 0.6896, "dice": 0.8080, "parameters": 9_800_000},
+    ("face_masks", "model-3"): {"iou": 0.7955, "dice": 0.8858, "parameters": 31_200_000},
+    ("scribbles", "report"): {"mean_iou": 0.8758, "iou_background": 0.9215, "iou": 0.7923},
+    **{("neural_segmentello", name): dict(zip(COLUMNS, numbers)) for name, numbers in SEGMENTELLO.items()},
 }
-SEGMENTELLO_MEGABYTES = dict(zip(SEGMENTELLO, (1.40, 1.40, 22.34, 22.34, 22.34, 22.34, 88.97, 90.04)))
+SPREAD = {
+    ("face_masks", "model-2"): {"iou": 0.04, "dice": 0.03},
+    ("face_masks", "model-3"): {"iou": 0.03, "dice": 0.02},
+    ("scribbles", "report"): {"mean_iou": 0.0169},
+}
 
 
-@pytest.mark.parametrize("name", SEGMENTELLO)
-def test_the_neural_segmentello_rows_of_the_issue(name):
-    row = load_row("neural_segmentello", name, "full")
-    measured_as = ("pixel_accuracy", "iou", "boundary_iou_1px", "hausdorff_all")
-    numbers = dict(zip(measured_as, SEGMENTELLO[name]))
-    assert row.reported == numbers | {"checkpoint_mib": SEGMENTELLO_MEGABYTES[name]}
-    network, *_, parts = name.replace("_", "-", 1).partition("-bce-")
-    weights = (0.4, 0.4, 0.2) if parts == "dice-bound" else (0.5, 0.5, 0)
-    assert (row.loss.bce, row.loss.dice, row.loss.sobel_boundary) == weights
-    assert (row.loss.boundary, row.loss.boundary_growth) == (0, 0)
-    kind = network.rstrip("0123456789-")
-    model = row.model
-    assert model.widths == SEGMENTELLO_WIDTHS[network.removeprefix(kind)]
-    assert (model.in_channels, model.out_channels, model.norm, model.block) == (3, 1, "group", "double")
-    assert (model.refine, model.skip) == (kind == "res", "attention" if kind == "attn" else "concatenate")
-    training = row.training
-    assert (training.optimizer, training.learning_rate, training.weight_decay) == ("adam", 0.001, 0)
-    assert (training.epochs, training.batch_size, training.schedule) == (50, 1, "constant")
-    assert (training.monitor, training.patience) == ("loss", 5)
-    data = row.data
-    assert (data.longest, data.resize, data.training, data.validation) == (None, None, 900, 100)
-    assert (data.real, data.limit, data.objects, data.view) == (True, None, "largest", "photograph")
-    assert (data.hints, data.corrections, data.fresh, data.augment) == (["coarse"], 0, False, "none")
-    assert (data.rgb, data.likelihood, data.extra) == (False, False, [])
-    quick = flat(load_row("neural_segmentello", name, "quick").recipe())
-    differs = {key for key, value in flat(row.recipe()).items() if quick[key] != value}
-    assert differs == {"scale", "data.longest", "data.scenes", "data.scene_size", "training.epochs"}
-
-
-def test_the_neural_segmentello_rows_that_need_no_training():
-    rows = load_rows("neural_segmentello", "full")
-    assert {row.name: row.baseline.method for row in rows if row.baseline} == {
-        "hint": "hint",
-        "grabcut": "grabcut",
-        "random-walker": "random-walker",
+def test_reported_numbers_are_those_of_the_reports():
+    """Of the Mars report, see its own tests; of the face masks' baselines the report has only a sentence."""
+    rows = {(report, row.name): row for report in reports() if report != "mars_terrain" for row in load_rows(report)}
+    found = {name: row.reported for name, row in rows.items() if row.reported and not row.baseline}
+    assert found == REPORTED
+    assert {
+        name: row.reported_spread for name, row in rows.items() if name in REPORTED and row.reported_spread
+    } == SPREAD
+    assert {name for (_, name), row in rows.items() if row.reported and row.baseline} == {
+        *("otsu", "otsu-better-polarity", "region-based")
     }
-    assert {row.name for row in rows if row.reported} == set(SEGMENTELLO)
-    assert sum(row.best for row in rows) == 1
-    for scale in SCALES:  # on the very data of the networks
-        for row in ("hint", "grabcut", "random-walker"):
-            data = load_row("neural_segmentello", row, scale).data
-            assert data == load_row("neural_segmentello", "tiny16-32_bce-dice", scale).data
+    assert all(sum(row.best for row in load_rows(report)) == 1 for report in reports())
 
 
-@pytest.mark.parametrize(
-    ("name", "changed"),
-    [
-        ("residual-blocks", {"model.block"}),
-        ("rgb", {"data.rgb", "model.in_channels"}),
-        ("batch-8", {"training.batch_size", "training.learning_rate"}),
-        ("fresh-strokes", {"data.fresh"}),
-        ("all-objects", {"data.objects", "training.epochs"}),
-        ("augmented", {"data.augment"}),
-        ("object-view", {"data.view"}),
-        ("images-50", {"data.limit", "training.epochs", "training.patience"}),
-        ("images-150", {"data.limit", "training.epochs", "training.patience"}),
-        ("likelihood", {"data.likelihood", "model.in_channels"}),
-        (
-            "muon",
-            {f"training.{key}" for key in ("optimizer", "schedule", "learning_rate", "batch_size")}
-            | {"training.monitor", "training.patience"},
-        ),
-        (
-            "kervadec",
-            {"loss.bce", "loss.dice", "loss.sobel_boundary", "loss.boundary", "loss.boundary_growth"}
-            | {"training.monitor"},
-        ),
-    ],
-)
-def test_a_neural_segmentello_ablation_changes_one_thing(name, changed):
-    for scale in SCALES:
-        base, row = (
-            flat(load_row("neural_segmentello", row, scale).recipe()) for row in ("tiny16-128_bce-dice-bound", name)
-        )
-        assert {key for key in base if base[key] != row[key]} == changed
+FACES = {"data.size": 128, "data.folds": 3, "loss.bce": 0.7, "loss.dice": 0.3}
+REFINEMENT = {
+    **{"model.in_channels": 3, "model.norm": "group", "model.block": "double", "data.training": 900},
+    **{"training.optimizer": "adam", "training.learning_rate": 0.001, "training.epochs": 50, "training.batch_size": 1},
+    **{"training.monitor": "loss", "training.patience": 5, "data.validation": 100, "data.objects": "largest"},
+}
+STATED = {  # what the reports say of how their networks were made
+    ("denoising", "report"): {
+        **{"data.size": 128, "data.count": 2500, "data.held_out": 0.2},
+        **{"training.epochs": 50, "training.batch_size": 32, "training.schedule": "plateau"},
+    },
+    ("face_masks", "model-2"): FACES
+    | {"model.widths": [48, 96, 192, 384], "model.skip": "attention", "model.init": "kaiming", "training.epochs": 30},
+    ("face_masks", "model-3"): FACES
+    | {"model.widths": [64, 128, 256, 512], "model.decoder_block": "residual", "model.init": "pytorch"}
+    | {"training.epochs": 100, "training.schedule": "plateau"},
+    ("scribbles", "report"): {
+        **{"model.encoder": "efficientnet-b2", "model.attention": "scse", "model.dropout": 0.2},
+        **{"data.width": 480, "data.height": 352, "data.folds": 5, "data.augment": "low", "data.synthetic": 0.5},
+        **{"loss.iou": 1, "loss.bce": 0.2, "loss.positive_weight": 3, "training.optimizer": "adamw"},
+        **{"training.batch_size": 8, "training.learning_rate": 0.005, "training.schedule": "cosine"},
+    },
+    ("neural_segmentello", "kervadec"): {"loss.boundary": 1, "loss.boundary_growth": 0.01},  # a hundredth an epoch
+}
+for _name in SEGMENTELLO:
+    _network, *_, _parts = _name.replace("_", "-", 1).partition("-bce-")
+    _kind = _network.rstrip("0123456789-")
+    _weights = (0.4, 0.4, 0.2) if _parts == "dice-bound" else (0.5, 0.5, 0)
+    _first, _last = map(int, _network.removeprefix(_kind).split("-"))
+    STATED["neural_segmentello", _name] = REFINEMENT | {
+        "model.widths": [width for width in (16, 32, 64, 128, 256, 512) if _first <= width <= 2 * _last],
+        "model.refine": _kind == "res",
+        "model.skip": "attention" if _kind == "attn" else "concatenate",
+        **dict(zip(("loss.bce", "loss.dice", "loss.sobel_boundary"), _weights)),
+    }
 
 
-def test_few_images_are_trained_on_for_as_many_steps():
-    for scale in SCALES:
+@pytest.mark.parametrize(("report", "name"), STATED)
+def test_rows_are_as_the_reports_say(report, name):
+    found = recipe(report, name)
+    assert {key: found[key] for key in STATED[report, name]} == STATED[report, name]
+
+
+def test_what_else_the_reports_say():
+    rows = load_rows("denoising")
+    assert {row.loss.bce for row in rows if row.loss} == {0, 0.3, 0.5, 0.7, 1}
+    assert all(row.loss.bce + row.loss.dice == pytest.approx(1) for row in rows if row.loss)
+    # 16,000 steps: 182 of 228 photographs are in a training part.
+    training = load_row("scribbles", "report", "full").training
+    assert training.epochs * -(-182 // training.batch_size) == pytest.approx(16000, rel=0.02)
+    assert load_row("denoising", "report").data.noise.model_dump() == asdict(shapes.Noise())
+    for scale in SCALES:  # few images are trained on for as many steps
         base = load_row("neural_segmentello", "tiny16-128_bce-dice-bound", scale).training
         for count in (50, 150):
             row = load_row("neural_segmentello", f"images-{count}", scale)
@@ -222,134 +191,41 @@ def test_few_images_are_trained_on_for_as_many_steps():
             assert row.training.epochs * count == pytest.approx(354 * base.epochs, rel=0.03)
 
 
-def test_kervadec_s_loss_takes_over_by_a_hundredth_an_epoch():
-    loss = load_row("neural_segmentello", "kervadec", "full").loss
-    assert loss.model_dump() == {"bce": 0.5, "dice": 0.5, "boundary": 1, "boundary_growth": 0.01} | {
-        "iou": 0,
-        "sobel_boundary": 0,
-        "positive_weight": 1,
-        "ce": 0,
-        "focal": 0,
-        "focal_gamma": 2,
-        "class_weights": None,
-    }
+@pytest.mark.parametrize(
+    ("report", "names", "changed"),
+    [
+        ("neural_segmentello", list(SEGMENTELLO), {"data.longest", "data.scenes", "data.scene_size"}),
+        ("scribbles", ["report"], {"data.width", "data.height", "data.scenes"}),
+    ],
+)
+def test_quick_runs_are_on_fewer_and_smaller_pictures_for_fewer_epochs_and_no_different_otherwise(
+    report, names, changed
+):
+    for name in names:
+        quick, full = recipe(report, name, "quick"), recipe(report, name)
+        assert {key for key in full if quick[key] != full[key]} == changed | {"scale", "training.epochs"}
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "named"),
+    ("report", "network", "baselines"),
     [
-        ("data.longest", 8, ["greater than or equal to 16", "got 8"]),
-        ("data.size", 64, ["'data.size'", "known: longest, scenes"]),
-        ("data.hints", [], ["data.hints", "at least 1 item"]),
-        ("data.hints", ["scribble"], ["data.hints.0", "'brush'", "'scribble'"]),
-        ("data.view", "window", ["'object'", "'window'"]),
-        ("data.augment", "faces-weak", ["'photographs'", "'faces-weak'"]),
-        ("data.corrections", -1, ["greater than or equal to 0", "got -1"]),
-        ("loss.boundary_growth", 2, ["less than or equal to 1", "got 2"]),
-        ("loss.sobel", 1, ["did you mean 'sobel_boundary'"]),
-        ("model.refine", "mask", ["model.refine", "'mask'"]),
-        ("baseline", {"method": "otsu"}, ["baseline.method", "'random-walker'", "'otsu'"]),
+        ("neural_segmentello", "tiny16-32_bce-dice", list(FROM_HINT)),
+        ("scribbles", "report", list(FROM_STROKES)),
     ],
 )
-def test_mistakes_in_a_neural_segmentello_row_are_explained_by_its_own_keys(key, value, named):
-    with pytest.raises(ConfigError) as error:
-        load_row("neural_segmentello", "tiny16-32_bce-dice", "quick", {key: value})
-    for word in ("configs/neural_segmentello.yaml", "'tiny16-32_bce-dice'", *named):
-        assert word in message(error)
-
-
-# What the report's best run was made with: every key of it.
-SCRIBBLES = {
-    "data": {
-        "width": 480,
-        "height": 352,
-        "scenes": 228,
-        "real": True,
-        "limit": None,
-        "extra": [],
-        "augment": "low",
-        "synthetic": 0.5,
-        "long_strokes": False,
-        "clues": [],
-        "used_at": [1.0],
-        "mirrored": False,
-        "folds": 5,
-        "run_folds": None,
-    },
-    "model": {
-        "encoder": "efficientnet-b2",
-        "in_channels": 4,
-        "attention": "scse",
-        "dropout": 0.2,
-        "normalize": True,
-    },
-    "loss": {
-        "iou": 1.0,
-        "bce": 0.2,
-        "positive_weight": 3,
-        "ce": 0,
-        "focal": 0,
-        "focal_gamma": 2,
-        "class_weights": None,
-        "dice": 0,
-        "sobel_boundary": 0,
-        "boundary": 0,
-        "boundary_growth": 0,
-    },
-    "training": {
-        "epochs": 700,
-        "batch_size": 8,
-        "learning_rate": 0.005,
-        "optimizer": "adamw",
-        "weight_decay": 1e-4,
-        "schedule": "cosine",
-        "plateau_patience": 5,  # of another schedule
-        "average": 0,
-        "monitor": "mean_iou",
-        "patience": 60,
-        "precision": "auto",
-        "channels_last": False,
-        "workers": 0,
-    },
-    "baseline": None,
-    "start": None,
-}
-
-
-def test_the_scribble_row_of_the_issue():
-    row = load_row("scribbles", "report", "full")
-    assert row.recipe() == SCRIBBLES | {"scale": "full"}
-    assert row.reported == {"mean_iou": 0.8758, "iou_background": 0.9215, "iou": 0.7923}
-    assert row.reported_spread == {"mean_iou": 0.0169}
-    # 16,000 steps: 182 of 228 photographs are in a training part.
-    assert row.training.epochs * -(-182 // row.training.batch_size) == pytest.approx(16000, rel=0.02)
-    quick = flat(load_row("scribbles", "report", "quick").recipe())
-    differs = {key for key, value in flat(row.recipe()).items() if quick[key] != value}
-    assert differs == {"scale", "data.width", "data.height", "data.scenes", "training.epochs"}
-    assert row.data.resize == "480x352"
-    assert load_row("scribbles", "report", "quick").data.resize == "192x144"
-
-
-def test_the_scribble_rows_that_need_no_training():
+def test_baselines_are_called_by_their_methods_and_measured_on_the_very_data_of_the_networks(
+    report, network, baselines
+):
     for scale in SCALES:
-        report = load_row("scribbles", "report", scale)
-        rows = {row.name: row for row in load_rows("scribbles", scale) if row.baseline}
-        assert {name: row.baseline.method for name, row in rows.items()} == {
-            "background": "background",
-            "nearest": "nearest",
-            "grabcut": "grabcut",
-            "random-walker": "random-walker",
-        }
-        for row in rows.values():  # on the very photographs and folds of the network
-            assert row.data.model_copy(update={"augment": "low", "synthetic": 0.5}) == report.data
+        data = load_row(report, network, scale).data
+        rows = {row.name: row for row in load_rows(report, scale) if row.baseline}
+        assert {name: row.baseline.method for name, row in rows.items()} == dict(zip(baselines, baselines))
+        for row in rows.values():  # they are not trained
+            trained = {"augment": "low", "synthetic": 0.5} if report == "scribbles" else {}
+            assert row.data.model_copy(update=trained) == data
 
 
-def flat(mapping, prefix=""):
-    """{"a": {"b": 1}} → {"a.b": 1}"""
-    found = {}
-    for key, value in mapping.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+FEWER = {"data.limit", "training.epochs", "training.patience"}
 
 
 @pytest.mark.parametrize(
@@ -366,15 +242,34 @@ def flat(mapping, prefix=""):
         ("image-only-rotation", {"data.augment"}),
         ("single-people", {"data.real", "data.two_people"}),
         ("two-people", {"data.real", "data.two_people"}),
+        ("residual-blocks", {"model.block"}),
+        ("rgb", {"data.rgb", "model.in_channels"}),
+        ("batch-8", {"training.batch_size", "training.learning_rate"}),
+        ("fresh-strokes", {"data.fresh"}),
+        ("all-objects", {"data.objects", "training.epochs"}),
+        ("augmented", {"data.augment"}),
+        ("object-view", {"data.view"}),
+        ("images-50", FEWER),
+        ("images-150", FEWER),
+        ("likelihood", {"data.likelihood", "model.in_channels"}),
+        ("muon", {f"training.{key}" for key in "optimizer schedule learning_rate batch_size monitor patience".split()}),
+        (
+            "kervadec",
+            {f"loss.{key}" for key in keys.Loss.model_fields if "bound" in key or key in ("bce", "dice")}
+            | {"training.monitor"},
+        ),
     ],
 )
-def test_an_ablation_changes_one_thing_of_model_2_to_that_of_model_3(name, changed):
+def test_an_ablation_changes_one_thing(name, changed):
+    """Of the face masks' model 2, to that of model 3; or of the rough masks' networks without anything special."""
+    faces = name in row_names("face_masks")
+    report, base = ("face_masks", "model-2") if faces else ("neural_segmentello", "tiny16-128_bce-dice-bound")
     for scale in SCALES:
-        two, three, row = (flat(load_row("face_masks", row, scale).recipe()) for row in ("model-2", "model-3", name))
+        two, row = recipe(report, base, scale), recipe(report, name, scale)
         assert {key for key in two if two[key] != row[key]} == changed
         (key, *others) = changed
-        if not others and name != "image-only-rotation":
-            assert row[key] == three[key]
+        if faces and not others and name != "image-only-rotation":
+            assert row[key] == recipe(report, "model-3", scale)[key]
 
 
 def test_rows_with_and_without_pre_training_differ_in_nothing_else():
@@ -387,10 +282,6 @@ def test_rows_with_and_without_pre_training_differ_in_nothing_else():
         assert start.recipe()["model"] == with_it["model"]
         assert start.data.size == with_it["data"]["size"]
         assert start.start is None
-
-
-def test_the_generators_noise_is_the_denoising_reports():
-    assert load_row("denoising", "report").data.noise.model_dump() == asdict(shapes.Noise())
 
 
 # --- layers ---
@@ -412,7 +303,7 @@ LAYERS = {
             "quick": {"training": {"learning_rate": 40, "weight_decay": 40, "plateau_patience": 40}},
             "full": {"training": {"weight_decay": 41, "plateau_patience": 41}},
         },
-        "plain": {"title": "Another row"},
+        "plain": {"title": "Another row", "reported": {"iou": 0.5}, "best": True},
         "baseline": {"title": "No network", "baseline": {"filter": "median"}},
     },
 }
@@ -425,11 +316,13 @@ def test_later_layers_lie_on_earlier_ones(configs):
     assert row.training.optimizer == "adam"
     assert row.training.epochs == 20  # the scale on the defaults' 1
     assert row.training.batch_size == 30  # the row on both
-    assert row.training.learning_rate == 40  # the row's scale on all three
-    assert row.training.weight_decay == 40
+    assert row.training.learning_rate == row.training.weight_decay == 40  # the row's scale on all three
     assert row.training.plateau_patience == 50  # an override on all four
     assert (row.data.size, row.data.count, row.data.augment) == (32, 200, "none")
     assert (row.model.dropout, row.model.widths) == (0.5, [8, 16])
+    row = load_row("hand", "baseline", "full")  # which has no network
+    assert (row.data.count, row.baseline.filter) == (210, "median")
+    assert row.model is row.loss is row.training is None
 
 
 def test_scales_do_not_leak_into_each_other(configs):
@@ -443,19 +336,11 @@ def test_scales_do_not_leak_into_each_other(configs):
     assert load_row("hand", "plain").loss.dice == 0
 
 
-def test_a_baseline_takes_the_data_and_no_network(configs):
-    configs(**LAYERS)
-    row = load_row("hand", "baseline", "full")
-    assert (row.data.count, row.baseline.filter) == (210, "median")
-    assert row.model is row.loss is row.training is None
-
-
 def test_recipe_is_what_determines_the_result(configs):
-    rows = {"a": {"title": "One", "reported": {"iou": 0.5}, "best": True}, "b": {"title": "Two"}}
-    configs(defaults=DEFAULTS, rows=rows)
-    assert load_row("hand", "a").recipe() == load_row("hand", "b").recipe()
-    changed = load_row("hand", "a", overrides={"training.epochs": 2}).recipe()
-    assert changed != load_row("hand", "a").recipe()
+    configs(**LAYERS | {"rows": LAYERS["rows"] | {"other": {"title": "Alike"}}})
+    assert load_row("hand", "plain").recipe() == load_row("hand", "other").recipe()
+    changed = load_row("hand", "plain", overrides={"training.epochs": 2}).recipe()
+    assert changed != load_row("hand", "plain").recipe()
     assert changed["training"]["epochs"] == 2
 
 
@@ -471,31 +356,28 @@ def test_recipe_is_what_determines_the_result(configs):
     ],
 )
 def test_unknown_names(arguments, named):
-    with pytest.raises(ConfigError) as error:
-        load_row(*arguments)
-    assert all(word in message(error) for word in named)
+    refused(*arguments, words=named)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "named"),
-    [
+MISTAKES = {
+    ("denoising", "report"): [
         ("training.epohcs", 3, ["did you mean 'epochs'", "known: epochs, batch_size"]),
         ("trainig.epochs", 3, ["'trainig'", "did you mean 'training'"]),
-        ("data.noise.salt", 0.1, ["did you mean 'salt_pepper'"]),
-        ("model.depth", 3, ["known: in_channels"]),
-        ("training.epochs", "three", ["valid integer", "'three'"]),
+        ("data.noise.salt", 0.1, ["data.noise", "did you mean 'salt_pepper'"]),
+        ("model.depth", 3, ["model.depth", "known: in_channels"]),
+        ("training.epochs", "three", ["training.epochs", "valid integer", "'three'"]),
         ("training.epochs", 2.5, ["valid integer", "2.5"]),
         ("training.epochs", 0, ["greater than or equal to 1", "got 0"]),
         ("training.learning_rate", -1, ["greater than 0", "got -1"]),
         ("training.learning_rate", float("nan"), ["greater than 0", "nan"]),
         ("training.schedule", "cosin", ["'plateau'", "'cosin'"]),
-        ("training", 3, ["got 3"]),
-        ("model.widths", [], ["at least 1 item", "[]"]),
+        ("training", 3, ["training", "got 3"]),
+        ("model.widths", [], ["model.widths", "at least 1 item", "[]"]),
         ("model.widths", [8, "x"], ["model.widths.1", "'x'"]),
         ("data.noise.base", [0.4, 0.1], ["low <= high", "(0.4, 0.1)"]),
         ("data.noise.base", [0.4], ["data.noise.base"]),
         *(
-            (f"data.noise.{name}", [0, 8], ["less than or equal to 1", "got 8"])
+            (f"data.noise.{name}", [0, 8], [name, "less than or equal to 1", "got 8"])
             for name in RANGES
             if "blur" not in name
         ),
@@ -507,17 +389,7 @@ def test_unknown_names(arguments, named):
         ("training.epochs.more", 3, ["training.epochs"]),
         ("model.widths.0", 3, ["model.widths"]),
     ],
-)
-def test_mistakes_in_a_row_name_file_row_key_and_value(key, value, named):
-    with pytest.raises(ConfigError) as error:
-        load_row("denoising", "report", "quick", {key: value})
-    for word in ("configs/denoising.yaml", "'report'", key.split(".")[0], *named):
-        assert word in message(error)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "named"),
-    [
+    ("face_masks", "model-2"): [
         ("data.noise", {}, ["'data.noise'", "known: size, count, two_people"]),
         ("data.fold", 3, ["did you mean 'folds'"]),
         ("data.folds", 1, ["greater than or equal to 2", "got 1"]),
@@ -528,40 +400,41 @@ def test_mistakes_in_a_row_name_file_row_key_and_value(key, value, named):
         ("data.augment", "flips-and-quarter-turns", ["'faces-weak'"]),
         ("model.decoder_block", "residal", ["'residual'", "'residal'"]),
         ("model.init", "he", ["'kaiming'", "'he'"]),
+        ("model.in_channels", 1, ["model.in_channels: the data has 3 channels, got 1"]),
         ("baseline", {"filter": "median"}, ["unknown key 'baseline.filter'", "known: method"]),
         ("baseline", {"method": "otsu"}, ["a baseline, or model, loss and training"]),
     ],
-)
-def test_mistakes_in_a_face_mask_row_are_explained_by_its_own_keys(key, value, named):
-    with pytest.raises(ConfigError) as error:
-        load_row("face_masks", "model-2", "quick", {key: value})
-    for word in ("configs/face_masks.yaml", "'model-2'", *named):
-        assert word in message(error)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "named"),
-    [
+    ("neural_segmentello", "tiny16-32_bce-dice"): [
+        ("data.longest", 8, ["greater than or equal to 16", "got 8"]),
+        ("data.size", 64, ["'data.size'", "known: longest, scenes"]),
+        ("data.hints", [], ["data.hints", "at least 1 item"]),
+        ("data.hints", ["scribble"], ["data.hints.0", "'brush'", "'scribble'"]),
+        ("data.view", "window", ["'object'", "'window'"]),
+        ("data.augment", "faces-weak", ["'photographs'", "'faces-weak'"]),
+        ("data.corrections", -1, ["greater than or equal to 0", "got -1"]),
+        ("data.rgb", True, ["model.in_channels: the data has 5 channels, got 3"]),
+        ("data.likelihood", True, ["model.in_channels: the data has 4 channels, got 3"]),
+        ("loss.boundary_growth", 2, ["less than or equal to 1", "got 2"]),
+        ("loss.sobel", 1, ["did you mean 'sobel_boundary'"]),
+        ("model.refine", "mask", ["model.refine", "'mask'"]),
+        ("baseline", {"method": "otsu"}, ["baseline.method", "'random-walker'", "'otsu'"]),
+    ],
+    ("scribbles", "report"): [
         ("data.width", 100, ["data.width", "multiple of 16", "got 100"]),
         ("data.height", 375, ["data.height", "multiple of 16", "got 375"]),
-        ("data.height", 0, ["data.height", "greater than or equal to 32", "got 0"]),
         ("data.height", 16, ["data.height", "greater than or equal to 32", "got 16"]),
-        ("data.size", 64, ["'data.size'", "known: width, height"]),
         ("data.scenes", 1, ["data.scenes", "greater than or equal to 2", "got 1"]),
         ("data.folds", 1, ["data.folds", "got 1"]),
         ("data.synthetic", 1.5, ["data.synthetic", "got 1.5"]),
         ("data.augment", "lo", ["data.augment", "'low'", "'lo'"]),
         ("data.extra", ["voc"], ["data.extra.0", "'coco'", "'coco-categories'", "'coco-unlabelled'", "'voc'"]),
         ("data.clues", ["distance"], ["data.clues.0", "'geodesic'", "'distance'"]),
+        ("data.clues", ["likelihood", "geodesic"], ["model.in_channels: the data has 6 channels, got 4"]),
         ("loss.positive_wieght", 3, ["did you mean 'positive_weight'"]),
         ("loss.positive_weight", 0, ["loss.positive_weight", "greater than 0", "got 0"]),
         ("training.monitor", "mean_iuo", ["training.monitor", "'mean_iou'", "'mean_iuo'"]),
         ("baseline", {"method": "hint"}, ["baseline.method", "'nearest'", "'hint'"]),
-        (
-            "model.dropuot",
-            0.1,
-            ["unknown key 'model.dropuot', did you mean 'dropout'?; known: encoder, in_channels, attention, dropout"],
-        ),
+        ("model.dropuot", 0.1, ["unknown key 'model.dropuot', did you mean 'dropout'?; known: encoder, in_channels"]),
         ("model.widths", [8, 16], ["unknown key 'model.widths'", "known: encoder, in_channels"]),
         ("model.encoder", "resnet19", ["model.encoder: ", "'tu-resnet18'", "'resnet19'"]),
         ("model.dropout", 1, ["model.dropout: ", "less than 1", "got 1"]),
@@ -569,20 +442,28 @@ def test_mistakes_in_a_face_mask_row_are_explained_by_its_own_keys(key, value, n
         ("model.attention", "se", ["model.attention: ", "'scse'", "'se'"]),
         ("model", None, ["a baseline, or model, loss and training"]),
     ],
+}
+
+
+@pytest.mark.parametrize(
+    ("report", "row", "key", "value", "named"),
+    [(*place, *mistake) for place, mistakes in MISTAKES.items() for mistake in mistakes],
 )
-def test_mistakes_in_a_scribble_row_are_explained_by_its_own_keys(key, value, named):
-    with pytest.raises(ConfigError) as error:
-        load_row("scribbles", "report", "quick", {key: value})
-    for word in ("configs/scribbles.yaml", "'report'", *named):
-        assert word in message(error)
-    assert "UNet" not in message(error)  # what a class is called, nobody wrote
-    assert len(message(error).splitlines()) == 1
+def test_a_mistake_in_a_row_is_explained_by_file_row_key_and_value(report, row, key, value, named):
+    words = [f"configs/{report}.yaml, row {row!r}: ", *named]
+    message = refused(report, row, "quick", {key: value}, words=words)
+    assert "UNet" not in message  # what a class is called, nobody wrote
+    assert len(message.splitlines()) == 1 + (value == {"filter": "median"})  # where the method is missing as well
 
 
 @pytest.mark.parametrize("value", [3, "tu-resnet18", [8, 16]])
 def test_a_network_that_is_no_mapping(value):
-    with pytest.raises(ConfigError, match=r"configs/scribbles\.yaml, row 'report': model: .*, got "):
-        load_row("scribbles", "report", "quick", {"model": value})
+    refused("scribbles", "report", "quick", {"model": value}, words=["row 'report': model: ", ", got "])
+
+
+def test_a_network_sees_as_many_channels_as_its_data_has():
+    load_row("neural_segmentello", "rgb", overrides={"data.likelihood": True, "model.in_channels": 6})
+    load_row("scribbles", "report", overrides={"data.clues": ["likelihood", "geodesic"], "model.in_channels": 6})
 
 
 @pytest.mark.parametrize(
@@ -598,55 +479,41 @@ def test_a_scribble_row_may_have_a_plain_u_net_with_keys_of_its_own(configs, mon
     monkeypatch.setattr(rows_of_files, "find_report", lambda name: find_report("scribbles"))
     unet = {"in_channels": 4, "out_channels": 1, "widths": [8, 16]}
     defaults = DEFAULTS | {"data": {"width": 64, "height": 32, "scenes": 10, "folds": 2}, "model": unet}
-    configs(defaults=defaults, rows={"row": {"title": "A"}})
+    configs(defaults=defaults, rows={"row": {"title": "A"}, "wrong": {"title": "A", "model": model}})
     row = load_row("hand", "row")
     assert isinstance(row.model, keys.UNet)
     assert row.model.widths == [8, 16]
-    configs(defaults=defaults, rows={"row": {"title": "A", "model": model}})
-    with pytest.raises(ConfigError) as error:
-        load_row("hand", "row")
-    for word in ("configs/hand.yaml", "'row'", *named):
-        assert word in message(error)
-    assert "UNet" not in message(error)
+    assert "UNet" not in refused("hand", "wrong", words=["configs/hand.yaml", "'wrong'", *named])
 
 
 def test_overrides_that_contradict_each_other():
-    with pytest.raises(ConfigError, match=r"training"):
-        load_row("denoising", "report", "quick", {"training": 3, "training.epochs": 3})
-
-
-def test_a_row_that_is_neither_network_nor_baseline():
-    with pytest.raises(ConfigError, match="loss"):
-        load_row("denoising", "report", "quick", {"loss": None})
+    refused("denoising", "report", "quick", {"training": 3, "training.epochs": 3}, words=["training"])
 
 
 def test_two_mistakes_are_both_named():
-    with pytest.raises(ConfigError) as error:
-        load_row("denoising", "report", "quick", {"training.epohcs": 3, "model.dropout": 2})
-    assert len(message(error).splitlines()) == 2
+    message = refused("denoising", "report", "quick", {"training.epohcs": 3, "model.dropout": 2})
+    assert len(message.splitlines()) == 2
 
 
 def test_a_missing_key_is_named(configs):
     configs(defaults={"model": DEFAULTS["model"]}, rows={"bare": {"title": "Bare"}})
-    with pytest.raises(ConfigError, match=r"configs/hand\.yaml, row 'bare': data: Field required"):
-        load_row("hand", "bare")
+    refused("hand", "bare", words=["configs/hand.yaml, row 'bare': data: Field required"])
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
         ("rows: [", "not valid YAML"),
-        ("# nothing", "a mapping with the keys defaults, scales, rows"),
-        ("- a\n- b", "a mapping with the keys defaults, scales, rows"),
-        ("defaults: {}", "a mapping with the keys defaults, scales, rows"),
-        ("rows: [row]", "a mapping with the keys defaults, scales, rows"),
+        *(
+            (text, "a mapping with the keys defaults, scales, rows")
+            for text in ("# nothing", "- a\n- b", "defaults: {}", "rows: [row]")
+        ),
         ("rows: {row: {title: A}}\ndefault: {}", "unknown key 'default', did you mean 'defaults'"),
     ],
 )
 def test_mistakes_in_a_file(configs, text, named):
     configs(text)
-    with pytest.raises(ConfigError, match=rf"configs/hand\.yaml.*{named}"):
-        load_row("hand", "row")
+    refused("hand", "row", words=["configs/hand.yaml", named])
 
 
 @pytest.mark.parametrize(
@@ -667,10 +534,7 @@ def test_mistakes_in_a_file(configs, text, named):
 )
 def test_mistakes_in_a_layer(configs, changes, named):
     configs(**{"defaults": DEFAULTS, "rows": {"row": {"title": "A"}}} | changes)
-    with pytest.raises(ConfigError) as error:
-        load_row("hand", "row")
-    for word in ["configs/hand.yaml", *named]:
-        assert word in message(error)
+    refused("hand", "row", words=["configs/hand.yaml", *named])
 
 
 # --- overrides on the command line ---
@@ -700,9 +564,7 @@ def test_a_learning_rate_in_scientific_notation():
 
 @pytest.mark.parametrize("text", ["training.epochs", "=3", "model.widths=[8, 16", "a={"])
 def test_overrides_that_cannot_be_read(text):
-    with pytest.raises(ConfigError, match="--set") as error:
-        parse_override(text)
-    assert text in message(error)
+    refused(text, words=["--set", text], load=parse_override)
 
 
 def test_what_may_be_chosen_exists():
@@ -711,29 +573,25 @@ def test_what_may_be_chosen_exists():
         literals = [option for option in typing.get_args(annotation) if typing.get_origin(option) is typing.Literal]
         return {name for literal in literals or [annotation] for name in typing.get_args(literal)}
 
-    assert choices(keys.UNet, "block") == choices(keys.UNet, "decoder_block") == set(blocks.BLOCKS)
-    assert choices(keys.UNet, "norm") == set(blocks.NORMS)
-    assert choices(keys.UNet, "skip") == set(blocks.SKIPS)
-    assert choices(keys.UNet, "up") == set(blocks.UPS)
-    assert choices(keys.UNet, "bottleneck") == set(blocks.BOTTLENECKS)
-    assert choices(keys.LibraryNetwork, "network") == set(library.NETWORKS) - {"encoder-unet"}
-    for name in reports():
-        report = find_report(name)
-        if name != "scribbles":  # whose levels depend on the size
-            data = report.row_type.model_fields["data"].annotation
-            assert choices(data, "augment") == set(report.augmentations)
-    assert choices(Brush, "hints") == set(strokes.SIMULATORS)
-    assert choices(denoising_baseline, "filter") == set(FILTERS)
-    assert choices(keys.Training, "optimizer") == set(training.OPTIMIZERS)
-    assert choices(keys.Training, "schedule") == set(training.SCHEDULES)
-    assert choices(hint_baseline, "method") == set(FROM_HINT)
+    for model, field, known in [
+        *((keys.UNet, field, blocks.BLOCKS) for field in ("block", "decoder_block")),
+        *((keys.UNet, "norm", blocks.NORMS), (keys.UNet, "skip", blocks.SKIPS), (keys.UNet, "up", blocks.UPS)),
+        (keys.UNet, "bottleneck", blocks.BOTTLENECKS),
+        (keys.LibraryNetwork, "network", library.NETWORKS.keys() - {"encoder-unet"}),
+        (keys.Training, "optimizer", training.OPTIMIZERS),
+        (keys.Training, "schedule", training.SCHEDULES),
+        (Brush, "hints", strokes.SIMULATORS),
+        (Scribbles, "clues", scribbles.CLUES),
+        (denoising_baseline, "filter", FILTERS),
+        (hint_baseline, "method", FROM_HINT),
+        (stroke_baseline, "method", FROM_STROKES),
+    ]:
+        assert choices(model, field) == set(known), (model, field)
+    for report in map(find_report, set(reports()) - {"scribbles"}):  # whose levels depend on the size
+        data = report.row_type.model_fields["data"].annotation
+        assert choices(data, "augment") == set(report.augmentations)
     assert set(keys.Loss.model_fields) == {*losses.LOSSES, *experiment.LOSS_OPTIONS}
-    assert choices(stroke_baseline, "method") == set(FROM_STROKES)
-    assert set(typing.get_args(typing.get_args(Scribbles.model_fields["clues"].annotation)[0])) == set(scribbles.CLUES)
-
-
-def test_what_may_be_monitored_is_what_is_measured():
-    known = typing.get_args(keys.Training.model_fields["monitor"].annotation)
+    known = typing.get_args(keys.Training.model_fields["monitor"].annotation)  # what is measured
     assert len(set(known)) == len(known)
     assert set(known) == {"loss", *BinaryMetrics.NAMES, *ClassMetrics(()).NAMES}
 
@@ -743,23 +601,19 @@ def test_what_may_be_monitored_is_what_is_measured():
 
 def test_the_sweep_of_the_issue():
     sweep = load_sweep("scribbles", "ablation")
-    assert [len(labels) for labels in sweep.axes.values()] == [2, 3, 4, 3]
     found = list(cells(sweep))
-    assert len(found) == 72
-    assert len({tuple(cell.labels.values()) for cell in found}) == 72
     rows = [load_row("scribbles", sweep.row, "quick", cell.overrides) for cell in found]
-    chosen = [
+    assert len({tuple(cell.labels.values()) for cell in found}) == len(found) == 2 * 3 * 4 * 3
+    assert {
         (row.loss.iou, row.loss.dice, row.data.augment, row.loss.positive_weight, row.training.batch_size)
         for row in rows
-    ]
-    assert set(chosen) == {
+    } == {
         (iou, 1 - iou, augment, weight, batch)
         for iou in (0, 1)
         for augment in ("low", "medium", "high")
         for weight in (1, 2, 3, 3.8)
         for batch in (6, 8, 12)
     }
-    assert len({yaml.safe_dump(row.recipe()) for row in rows}) == 72
     for row in rows:  # all else is alike
         assert (row.data.width, row.data.height, row.data.run_folds, row.training.epochs) == (128, 96, 1, 6)
         assert row.loss.bce == 0.2
@@ -814,10 +668,7 @@ AXES = {"rate": {"a": {"training.learning_rate": 0.1}}}
 )
 def test_mistakes_in_a_sweep(configs, sweep, named):
     configs(defaults=DEFAULTS, rows={"row": {"title": "A"}}, sweeps={"mine": sweep})
-    with pytest.raises(ConfigError) as error:
-        load_sweep("hand", "mine")
-    for word in ("configs/hand.yaml, sweep 'mine'", *named):
-        assert word in message(error)
+    refused("hand", "mine", words=["configs/hand.yaml, sweep 'mine'", *named], load=load_sweep)
 
 
 @pytest.mark.parametrize(
@@ -832,34 +683,13 @@ def test_mistakes_in_a_sweep(configs, sweep, named):
 )
 def test_unknown_sweeps(configs, sweeps, named):
     configs(defaults=DEFAULTS, rows={"row": {"title": "A"}}, sweeps=sweeps)
-    with pytest.raises(ConfigError) as error:
-        load_sweep("hand", "ablatoin")
-    assert message(error) == f"configs/hand.yaml: {named}"
+    assert refused("hand", "ablatoin", load=load_sweep) == f"configs/hand.yaml: {named}"
 
 
 def test_a_sweep_of_an_unknown_report_or_of_one_without_any():
-    with pytest.raises(ConfigError, match="no report 'scribles', did you mean 'scribbles'"):
-        load_sweep("scribles", "ablation")
-    with pytest.raises(ConfigError, match=r"configs/denoising\.yaml: no sweep 'ablation'; it has none"):
-        load_sweep("denoising", "ablation")
-
-
-@pytest.mark.parametrize(
-    ("report", "name", "changes", "expected", "got"),
-    [
-        ("denoising", "report", {"model.in_channels": 3}, 1, 3),
-        ("face_masks", "model-2", {"model.in_channels": 1}, 3, 1),
-        ("neural_segmentello", "tiny16-32_bce-dice", {"data.rgb": True}, 5, 3),
-        ("neural_segmentello", "rgb", {"data.likelihood": True}, 6, 5),
-        ("scribbles", "report", {"data.clues": ["likelihood", "geodesic"]}, 6, 4),
-    ],
-)
-def test_a_network_sees_as_many_channels_as_its_data_has(report, name, changes, expected, got):
-    with pytest.raises(ConfigError) as caught:
-        load_row(report, name, overrides=changes)
-    message = f"configs/{report}.yaml, row {name!r}: model.in_channels: the data has {expected} channels, got {got}"
-    assert str(caught.value) == message
-    load_row(report, name, overrides=changes | {"model.in_channels": expected})
+    refused("scribles", "ablation", words=["no report 'scribles', did you mean 'scribbles'"], load=load_sweep)
+    words = ["configs/denoising.yaml: no sweep 'ablation'; it has none"]
+    refused("denoising", "ablation", words=words, load=load_sweep)
 
 
 def test_how_a_network_is_used_is_no_part_of_how_it_is_trained():

@@ -33,6 +33,7 @@ def test_many_matrices_are_the_same_as_one_at_a_time():
         torch.testing.assert_close(found, orthogonalize([matrix])[0])
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon")
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_a_kernel_moves_as_a_matrix_does_in_pytorchs_muon(layout, weight_decay):

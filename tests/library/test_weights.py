@@ -89,15 +89,3 @@ def test_files_that_hold_no_weights(tmp_path, content):
 def test_a_missing_file(tmp_path):
     with pytest.raises(WeightsError, match=re.escape(f"{tmp_path / 'none'}: ")):
         weights.load(network(), tmp_path / "none")
-
-
-def test_shipped_weights_are_one_file_or_all_folds(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "shipped", lambda folder: tmp_path / folder)
-    folder = tmp_path / "weights" / "faces"
-    folder.mkdir(parents=True)
-    for name in ("plain", "plain.fold0", "folds.fold1", "folds.fold0", "folds-more.fold0"):
-        (folder / f"{name}.safetensors").touch()
-    assert weights.shipped_weights("faces", "plain") == [folder / "plain.safetensors"]
-    assert weights.shipped_weights("faces", "folds") == [folder / f"folds.fold{i}.safetensors" for i in (0, 1)]
-    with pytest.raises(WeightsError, match=r"no weights for row 'fold' of 'faces'.*seglib run faces fold.*--weights"):
-        weights.shipped_weights("faces", "fold")

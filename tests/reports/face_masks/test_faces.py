@@ -48,7 +48,7 @@ def large_parts(mask):
 
 @pytest.fixture(scope="module")
 def calibrated():
-    return generate(200, 128, seed=0, two_people=0.12)
+    return generate(60, 128, seed=0, two_people=0.12)
 
 
 def test_generated_pairs_have_the_documented_form_and_the_size_changes_nothing_else():
@@ -70,7 +70,7 @@ def test_a_frame_depends_on_seed_and_index_alone_and_none_comes_twice(calibrated
     for column in ("images", "masks", "names"):
         every, same, others = (getattr(pairs, column) for pairs in (calibrated, again, other))
         assert np.array_equal(same, every[:4])
-        assert len({np.asarray(one).tobytes() for one in (*every, *others)}) == 204
+        assert len({np.asarray(one).tobytes() for one in (*every, *others)}) == 64
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_impossible_frames_are_refused(name, value):
 
 @pytest.mark.parametrize(("share", "least", "most"), [(1.0, 0.8, 1), (0.0, 0, 0.1)])
 def test_two_people_wear_two_masks_and_one_person_one(share, least, most):
-    parts = np.array([large_parts(mask) for mask in generate(30, 64, seed=1, two_people=share).masks])
+    parts = np.array([large_parts(mask) for mask in generate(14, 64, seed=1, two_people=share).masks])
     assert least <= np.mean(parts >= 2) <= most
     assert np.mean(parts >= 1) > 0.9
 
@@ -444,7 +444,7 @@ def test_reduction_equals_its_definition(length, size):
     edges, pixels = np.arange(size + 1) * length / size, np.arange(length)
     covered = np.minimum.outer(edges[1:], pixels + 1) - np.maximum.outer(edges[:-1], pixels)
     covered = covered.clip(0) * size / length  # the share that each pixel has in each of the new ones
-    assert np.abs(small - np.einsum("ia,jb,abc->ijc", covered, covered, image)).max() <= 0.51
+    assert np.abs(small - np.einsum("ia,jb,abc->ijc", covered, covered, image, optimize=True)).max() <= 0.51
     middles = ((np.arange(size) + 0.5) * length / size).astype(int)
     assert np.array_equal(small_mask, mask[middles][:, middles])
 

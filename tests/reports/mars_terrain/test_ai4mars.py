@@ -11,26 +11,40 @@ from seglib.reports.mars_terrain import mars
 from seglib.reports.mars_terrain.ai4mars import build_from_ai4mars, majority
 
 STEM = "NLA_397681586EDR_F0020000AUT_04096M1"
+LABEL, PHOTOGRAPH = f"msl/labels/train/{STEM}.png", f"msl/images/edr/{STEM}.JPG"
 
 
 @pytest.fixture
 def source(tmp_path):
     """One photograph of 256×256 with soil above, big rock in a corner below, a rover and a far distance."""
-    folder = tmp_path / "ai4mars-dataset-merged-0.1" / "msl"
+    folder = tmp_path / "ai4mars-dataset-merged-0.1"
     image = np.arange(256, dtype=np.uint8)[:, None].repeat(256, 1)
     labels = np.full((256, 256), 255, np.uint8)
     labels[:110], labels[160:, :200] = 0, 3
     rover, far = np.zeros((2, 256, 256), np.uint8)
     rover[:110, 200:], far[:20] = 1, 1
-    for place, name, picture in (
-        ("images/edr", f"{STEM}.JPG", image),
-        ("labels/train", f"{STEM}.png", labels),
-        ("images/mxy", f"{STEM.replace('EDR', 'MXY')}.png", rover),
-        ("images/rng-30m", f"{STEM.replace('EDR', 'RNG')}.png", far),
+    for place, picture in (
+        (PHOTOGRAPH, image),
+        (LABEL, labels),
+        (f"msl/images/mxy/{STEM.replace('EDR', 'MXY')}.png", rover),
+        (f"msl/images/rng-30m/{STEM.replace('EDR', 'RNG')}.png", far),
     ):
-        (folder / place).mkdir(parents=True)
-        cv2.imwrite(str(folder / place / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    return folder.parent
+        (folder / place).parent.mkdir(parents=True)
+        write(folder / place, picture)
+    return folder
+
+
+def read(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def write(path, picture):
+    cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
+
+
+def refused(source, out, message):
+    with pytest.raises(DataError, match=message):
+        build_from_ai4mars(source, out)
 
 
 def test_the_homework_s_file(source, tmp_path, capsys):
@@ -53,11 +67,10 @@ def test_the_homework_s_file(source, tmp_path, capsys):
 
 @pytest.mark.parametrize(("columns", "rows"), [(128, 2), (127, 1), (0, 1)])
 def test_a_half_that_is_labelled_by_less_than_half_is_left_out(source, tmp_path, columns, rows):
-    path = source / "msl/labels/train" / f"{STEM}.png"
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    labels = read(source / LABEL)
     labels[128:] = 255
     labels[128:, : 2 * (columns // 2)] = 2
-    cv2.imwrite(str(path), labels)
+    write(source / LABEL, labels)
     assert build_from_ai4mars(source, tmp_path / "one.npz") == rows
 
 
@@ -67,65 +80,46 @@ def test_majority_by_hand():
 
 
 def test_what_cannot_be_built(source, tmp_path):
-    out = tmp_path / "x.npz"
-    with pytest.raises(DataError, match="no label in"):
-        build_from_ai4mars(tmp_path / "nowhere", out)
-    label = source / "msl/labels/train" / f"{STEM}.png"
-    whole = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
-    cv2.imwrite(str(label), np.where(whole == 0, 7, whole))
-    with pytest.raises(DataError, match=r"0 to 3 and 255, got also \[7\]"):
-        build_from_ai4mars(source, out)
-    cv2.imwrite(str(label), whole[:100])
-    with pytest.raises(DataError, match=r"expected its photograph's size \(256, 256\), got \(100, 256\)"):
-        build_from_ai4mars(source, out)
-    label.write_bytes(b"no picture")
-    with pytest.raises(DataError, match="not a readable image"):
-        build_from_ai4mars(source, out)
+    out, whole = tmp_path / "x.npz", read(source / LABEL)
+    refused(tmp_path / "nowhere", out, "no label in")
+    write(source / LABEL, np.where(whole == 0, 7, whole))
+    refused(source, out, r"0 to 3 and 255, got also \[7\]")
+    write(source / LABEL, whole[:100])
+    refused(source, out, r"expected its photograph's size \(256, 256\), got \(100, 256\)")
+    (source / LABEL).write_bytes(b"no picture")
+    refused(source, out, "not a readable image")
+    write(source / LABEL, np.full_like(whole, 255))
+    refused(source, out, "marks half of a square photograph")
+    for place in (PHOTOGRAPH, LABEL):  # a narrow one is skipped
+        write(source / place, whole[:, :200])
+    refused(source, out, "marks half of a square photograph")
+    (source / PHOTOGRAPH).rename(source / "msl/images/edr/other.JPG")
+    refused(source, out, "marks half of a square photograph")
     assert not out.exists()
-    cv2.imwrite(str(label), whole)
-    (source / "msl/images/edr" / f"{STEM}.JPG").rename(source / "msl/images/edr" / "other.JPG")
-    with pytest.raises(DataError, match="square photograph"):
-        build_from_ai4mars(source, out)
     out.touch()
-    with pytest.raises(DataError, match="there already"):
-        build_from_ai4mars(source, out)
-
-
-def test_without_a_labelled_square_photograph_nothing_is_written(source, tmp_path):
-    photograph, label = source / "msl/images/edr" / f"{STEM}.JPG", source / "msl/labels/train" / f"{STEM}.png"
-    cv2.imwrite(str(label), np.full((256, 256), 255, np.uint8))
-    with pytest.raises(DataError, match="marks half of a square photograph"):
-        build_from_ai4mars(source, tmp_path / "x.npz")
-    for path in (photograph, label):  # a narrow one is skipped
-        cv2.imwrite(str(path), np.zeros((256, 200), np.uint8))
-    with pytest.raises(DataError, match="marks half of a square photograph"):
-        build_from_ai4mars(source, tmp_path / "x.npz")
-    assert not list(tmp_path.glob("*.npz"))
+    refused(source, out, "there already")
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_photograph_that_was_cut_short(source, tmp_path, share):
-    photograph = source / "msl/images/edr" / f"{STEM}.JPG"
-    content = photograph.read_bytes()
-    photograph.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match=f"{STEM}.JPG: not a readable image"):
-        build_from_ai4mars(source, tmp_path / "x.npz")
+    content = (source / PHOTOGRAPH).read_bytes()
+    (source / PHOTOGRAPH).write_bytes(content[: int(share * len(content))])
+    refused(source, tmp_path / "x.npz", f"{STEM}.JPG: not a readable image")
 
 
 @pytest.mark.parametrize("kind", ["mxy", "rng-30m"])
 def test_a_mask_of_another_size(source, tmp_path, kind):
     (mask,) = (source / "msl/images" / kind).iterdir()
-    cv2.imwrite(str(mask), np.zeros((128, 128), np.uint8))
-    with pytest.raises(DataError, match=rf"{mask.name}: expected its photograph's size \(256, 256\), got \(128, 128\)"):
-        build_from_ai4mars(source, tmp_path / "x.npz")
+    write(mask, np.zeros((128, 128), np.uint8))
+    message = rf"{mask.name}: expected its photograph's size \(256, 256\), got \(128, 128\)"
+    refused(source, tmp_path / "x.npz", message)
 
 
 def test_masks_that_are_missing_or_applied_already_change_nothing(source, tmp_path):
     build_from_ai4mars(source, tmp_path / "masked.npz")
-    label = source / "msl/labels/train" / f"{STEM}.png"
-    labels = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
+    labels = read(source / LABEL)
     labels[:110, 200:], labels[:20] = 255, 255
-    cv2.imwrite(str(label), labels)
+    write(source / LABEL, labels)
     build_from_ai4mars(source, tmp_path / "again.npz")
     for kind in ("mxy", "rng-30m"):
         (mask,) = (source / "msl/images" / kind).iterdir()
@@ -137,10 +131,9 @@ def test_masks_that_are_missing_or_applied_already_change_nothing(source, tmp_pa
 
 def test_a_palette_s_indices_are_the_labels(source, tmp_path):
     build_from_ai4mars(source, tmp_path / "grey.npz")
-    label = source / "msl/labels/train" / f"{STEM}.png"
-    picture = Image.fromarray(cv2.imread(str(label), cv2.IMREAD_UNCHANGED))
+    picture = Image.fromarray(read(source / LABEL))
     picture.putpalette([200, 100, 0] * 256)
-    picture.save(label)
+    picture.save(source / LABEL)
     build_from_ai4mars(source, tmp_path / "palette.npz")
     grey, palette = (mars.read_homework(tmp_path / f"{name}.npz").labels for name in ("grey", "palette"))
     assert (grey == palette).all()
@@ -153,9 +146,10 @@ def test_photographs_that_experts_labelled_are_the_test_set(source, tmp_path):
     name, image = "NLB_527820640EDR_F0580000NCAM00253M1", np.arange(256, dtype=np.uint8)[::-1, None].repeat(256, 1)
     gold = np.full((256, 256), 255, np.uint8)
     gold[140:200] = 2  # in the lower half alone
-    (source / "msl/labels/test/masked-gold-min3-100agree").mkdir(parents=True)
-    cv2.imwrite(str(source / "msl/images/edr" / f"{name}.JPG"), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    cv2.imwrite(str(source / "msl/labels/test/masked-gold-min3-100agree" / f"{name}_merged.png"), gold)
+    agreed = source / "msl/labels/test/masked-gold-min3-100agree"
+    agreed.mkdir(parents=True)
+    write(source / "msl/images/edr" / f"{name}.JPG", image)
+    write(agreed / f"{name}_merged.png", gold)
     assert build_from_ai4mars(source, tmp_path / "with.npz") == 2
     test = mars.read_test_set(tmp_path / "with.npz")
     assert test.shape == (1, 64, 128)

@@ -9,24 +9,17 @@ import pytest
 from seglib import experiment, weights
 from seglib.__main__ import main
 from seglib.metrics import mean_iou
+from seglib.prediction import shipped_weights
 from seglib.reports.mars_terrain import mars, terrain
 from seglib.reports.mars_terrain.report import classify
 from seglib.rows import ConfigError, load_row
 
-TINY = {
-    "data.count": 40,
-    "data.aliens": 6,
-    "data.width": 32,
-    "data.height": 16,
-    "training.epochs": 1,
-    "training.batch_size": 8,
-    "training.precision": "float32",
-}
+TINY = {"data.count": 40, "data.aliens": 6, "data.width": 32, "data.height": 16}
+TRAINED = TINY | {"training.epochs": 1, "training.batch_size": 8, "training.precision": "float32"}
 
 
-def test_a_row_on_drawn_terrain(tmp_path, monkeypatch):
-    monkeypatch.delenv("SEGLIB_DATA", raising=False)
-    overrides = TINY | {"model.widths": [4, 8], "data.augment": "terrain"}
+def test_a_row_on_drawn_terrain(tmp_path):
+    overrides = TRAINED | {"model.widths": [4, 8], "data.augment": "terrain"}
     outcome = experiment.run("mars_terrain", "baseline", overrides=overrides, out=tmp_path / "results")
     result = json.loads(outcome.path.read_text())
     (data,) = outcome.data
@@ -38,12 +31,8 @@ def test_a_row_on_drawn_terrain(tmp_path, monkeypatch):
     assert len(train) + len(data.validation.terrain) + len(test) == 40
     assert "outliers" in result["split"]
     assert np.sum(result["confusion"]) == test.labels.size
-    written = np.stack(
-        [
-            cv2.imread(str(experiment.run_folder(outcome.path) / "predictions" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
-            for name in data.test.names
-        ]
-    )
+    folder = experiment.run_folder(outcome.path) / "predictions"
+    written = np.stack([cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_UNCHANGED) for name in data.test.names])
     for key, truth in (("mean_iou", test.labels), ("mean_iou_clean", test.clean)):
         by_hand = mean_iou(written.reshape(-1, 128), truth.reshape(-1, 128), 5, ignore_index=0, exclude=(0,))
         assert result["metrics"][key] == pytest.approx(by_hand)
@@ -62,8 +51,7 @@ def test_a_row_on_drawn_terrain(tmp_path, monkeypatch):
         {"data.background": "ignored"},
     ],
 )
-def test_what_the_training_part_holds(changes, monkeypatch):
-    monkeypatch.delenv("SEGLIB_DATA", raising=False)
+def test_what_the_training_part_holds(changes):
     plain, other = (
         experiment.make_data(load_row("mars_terrain", "baseline", overrides=TINY | more), 0) for more in ({}, changes)
     )
@@ -117,10 +105,8 @@ def test_predict_writes_labels(tmp_path, capsys):
     files = [str(tmp_path / name) for name in ("one.png", "stack.npz", "homework.npz", "training.npz")]
     assert main(["predict", "mars_terrain", "ours", *files, "--out", str(tmp_path / "out")]) == 0
     found = {path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (tmp_path / "out").iterdir()}
-    stems = [
-        f"{name}_{i:05d}" for name, count in (("stack", 4), ("homework", 2), ("training", 4)) for i in range(count)
-    ]
-    assert sorted(found) == sorted(["one", *stems])
+    counts = {"stack": 4, "homework": 2, "training": 4}
+    assert set(found) == {"one", *(f"{name}_{i:05d}" for name, count in counts.items() for i in range(count))}
     for labels in found.values():
         assert labels.shape == mars.SIZE
         assert labels.dtype == np.uint8
@@ -149,7 +135,7 @@ def test_masks_are_no_submission(tmp_path, capsys):
 
 
 def test_the_shipped_weights_are_those_of_the_result():
-    (path,) = weights.shipped_weights("mars_terrain", "ours")
+    (path,) = shipped_weights("mars_terrain", "ours")
     about = weights.metadata(path)
     assert (about["row"], about["size"]) == ("ours", "128x64")
     model = experiment.build_model("mars_terrain", "ours")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from by_hand import box, disc, rng, smooth_picture, store_challenge
 from PIL import Image
 from scipy import ndimage
 from scipy.ndimage import distance_transform_cdt, distance_transform_edt
@@ -38,7 +39,6 @@ REAL = os.environ.get("SEGLIB_DATA")
 EIGHT = np.ones((3, 3))  # neighbours by a corner are connected
 NAME = "2008_004212"
 SIZE = (40, 60)  # of the pictures below
-VOC_RED = [0, 0, 0, 128, 0, 0]
 TRUTH = np.zeros(SIZE, np.uint8)
 TRUTH[3:20, 5:30] = 1
 TRUTH[20:25, 30:40] = 1  # touches the first by a corner: one object
@@ -46,28 +46,18 @@ TRUTH[30:38, 45:55] = 1
 STROKES = np.full(SIZE, 255, np.uint8)  # as files have them
 STROKES[6:8, 8:25] = 1
 STROKES[30:33, 3:30] = 0
+SIGNS = np.select([STROKES == 0, STROKES == 1], [-1, 1], 0)  # as programs do
 LEVELS = ("low", "medium", "high")
 
 
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def save_palette(path, indices, palette=VOC_RED):
+def save_palette(path, indices, palette):
     picture = Image.fromarray(indices)
     picture.putpalette(palette)
     picture.save(path)
 
 
-def store(folder, name=NAME, part="train", size=SIZE):
-    """One photograph with strokes and truth, below `folder`."""
-    place = Path(folder) / "scribbles" / part
-    for kind in ("images", "scribbles", "ground_truth"):
-        (place / kind).mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((*size, 3), (200, 90, 20), np.uint8)).save(place / "images" / f"{name}.jpg", quality=95)
-    Image.fromarray(STROKES).save(place / "scribbles" / f"{name}.png")
-    save_palette(place / "ground_truth" / f"{name}.png", TRUTH)
-    return place
+def store(folder, name=NAME, part="train", colour=(200, 90, 20)):
+    return store_challenge(Path(folder), name, np.full((*SIZE, 3), colour, np.uint8), SIGNS, TRUTH, part)
 
 
 @pytest.fixture
@@ -85,32 +75,23 @@ def test_zero_is_background_one_object_and_255_nothing(folder, mode):
     Image.fromarray(STROKES).convert(mode).save(path)
     (strokes,) = read_challenge(folder).scribbles
     assert strokes.dtype == np.int8
-    expected = STROKES.astype(int)
-    expected[STROKES == 0], expected[STROKES == 255] = -1, 0
-    np.testing.assert_array_equal(strokes, expected)
-    np.testing.assert_array_equal(read_scribble(path), expected)
+    np.testing.assert_array_equal(strokes, SIGNS)
+    np.testing.assert_array_equal(read_scribble(path), SIGNS)
+    write_scribble(folder / "new/a.png", strokes)  # and written as they were
+    np.testing.assert_array_equal(np.array(Image.open(folder / "new/a.png")), STROKES)
 
 
-@pytest.mark.parametrize(
-    "palette",
-    [
-        VOC_RED,
-        [0, 0, 0, 255, 255, 255],
-        [0, 0, 0, 0, 0, 128],
-        [0, 0, 0, 0, 0, 1],
-    ],
-)
-def test_the_truth_is_index_1_whatever_its_colour(folder, palette):
-    save_palette(folder / f"scribbles/train/ground_truth/{NAME}.png", TRUTH, palette)
+@pytest.mark.parametrize("colour", [[128, 0, 0], [255, 255, 255], [0, 0, 1]])
+def test_the_truth_is_index_1_whatever_its_colour(folder, colour):
+    save_palette(folder / f"scribbles/train/ground_truth/{NAME}.png", TRUTH, [0, 0, 0, *colour])
     (mask,) = read_challenge(folder).masks
     assert mask.dtype == bool
     np.testing.assert_array_equal(mask, TRUTH)
 
 
 def test_photographs_are_rgb_and_in_the_order_of_their_names(folder):
-    for name in ("2010_000001", "2007_000032"):
-        place = store(folder, name)
-    Image.fromarray(np.full((*SIZE, 3), (20, 30, 220), np.uint8)).save(place / "images/2007_000032.jpg", quality=95)
+    store(folder, "2010_000001")
+    store(folder, "2007_000032", colour=(20, 30, 220))
     found = read_challenge(str(folder), "train")
     assert len(found) == 3
     assert found.names == ["2007_000032", NAME, "2010_000001"]
@@ -126,61 +107,47 @@ def test_what_is_taken_keeps_its_order():
     assert len(Scribbled(["a", "b"], ["c", "d"], [], ["e", "f"]).take([1])) == 1
 
 
-def test_a_test_part_has_no_masks(folder):
-    place = store(folder, part="test")
-    for path in place.glob("ground_truth/*"):
-        path.unlink()
-    (place / "ground_truth").rmdir()
+def test_a_test_part_has_no_masks_and_a_training_part_without_any_is_refused(folder):
+    for part in ("train", "test"):
+        truth = store(folder, part=part) / "ground_truth"
+        (truth / f"{NAME}.png").unlink()
+        truth.rmdir()
     found = read_challenge(folder, "test")
     assert (len(found), found.masks, found.take([0]).masks) == (1, [], [])
     with pytest.raises(ValueError, match=r"expected a mask for each of 1 photographs, got 0"):
         ScribbleDataset(found, SIZE)
-
-
-def test_a_training_part_without_any_truth_is_refused(folder):
-    path = folder / "scribbles/train/ground_truth"
-    (path / f"{NAME}.png").unlink()
-    path.rmdir()
-    with pytest.raises(DataError, match=r"ground_truth"):
-        read_challenge(folder)
-    with pytest.raises(DataError, match=r"ground_truth"):
-        challenge.objects(folder)
-
-
-@pytest.mark.parametrize("value", [2, 128, 254])
-def test_other_values_are_refused_and_shown(folder, value):
-    path = folder / f"scribbles/train/scribbles/{NAME}.png"
-    strokes = STROKES.copy()
-    strokes[0, 0] = value
-    Image.fromarray(strokes).save(path)
-    with pytest.raises(DataError, match=rf"scribbles/{NAME}\.png: expected 0 .*got also \[{value}\]; was it saved as"):
-        read_challenge(folder)
-
-
-@pytest.mark.parametrize("kind", ["scribbles", "ground_truth"])
-@pytest.mark.parametrize("size", [(60, 40), (40, 59), (20, 30)])
-def test_another_size_than_the_photograph_s_is_refused(folder, kind, size):
-    Image.fromarray(np.ones(size, np.uint8)).save(folder / f"scribbles/train/{kind}/{NAME}.png")
-    problem = rf"{kind}/{NAME}\.png: expected the photograph's height and width \(40, 60\), got {re.escape(str(size))}"
-    with pytest.raises(DataError, match=problem):
-        read_challenge(folder)
-
-
-@pytest.mark.parametrize("kind", ["scribbles", "ground_truth"])
-def test_a_missing_file_is_named(folder, kind):
-    store(folder, "2010_000001")
-    (folder / f"scribbles/train/{kind}/2010_000001.png").unlink()
     for read in (read_challenge, challenge.objects):
-        with pytest.raises(DataError, match=rf"{kind}/2010_000001\.png: there is no such file"):
+        with pytest.raises(DataError, match=r"ground_truth"):
             read(folder)
 
 
-@pytest.mark.parametrize("file", ["images/{}.jpg", "scribbles/{}.png", "ground_truth/{}.png"])
-@pytest.mark.parametrize("content", [b"", b"no picture"])
-def test_an_unreadable_file_is_named(folder, file, content):
-    (folder / "scribbles/train" / file.format(NAME)).write_bytes(content)
-    with pytest.raises(DataError, match=rf"{re.escape(file.format(NAME))}: not a readable image"):
-        read_challenge(folder)
+def test_other_values_are_refused_and_shown(folder):
+    for value in (2, 128, 254):
+        strokes = STROKES.copy()
+        strokes[0, 0] = value
+        Image.fromarray(strokes).save(folder / f"scribbles/train/scribbles/{NAME}.png")
+        message = rf"scribbles/{NAME}\.png: expected 0 .*got also \[{value}\]; was it saved as"
+        with pytest.raises(DataError, match=message):
+            read_challenge(folder)
+
+
+@pytest.mark.parametrize("kind", ["images", "scribbles", "ground_truth"])
+def test_a_file_that_is_of_another_size_unreadable_or_missing_is_named(folder, kind):
+    store(folder, "2010_000001")
+    path = folder / f"scribbles/train/{kind}/2010_000001.{'jpg' if kind == 'images' else 'png'}"
+    for size in ((60, 40), (40, 59), (20, 30)) if kind != "images" else ():
+        Image.fromarray(np.ones(size, np.uint8)).save(path)
+        problem = rf"expected the photograph's height and width \(40, 60\), got {re.escape(str(size))}"
+        with pytest.raises(DataError, match=rf"{kind}/{path.name}: {problem}"):
+            read_challenge(folder)
+    for content in (b"", b"no picture"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{kind}/{path.name}: not a readable image"):
+            read_challenge(folder)
+    path.unlink()
+    for read in (read_challenge, challenge.objects) if kind != "images" else ():
+        with pytest.raises(DataError, match=rf"{kind}/{path.name}: there is no such file"):
+            read(folder)
 
 
 @pytest.mark.parametrize("read", [read_challenge, challenge.objects])
@@ -189,29 +156,17 @@ def test_a_folder_without_photographs_says_how_to_get_some(tmp_path, read):
         read(tmp_path)
 
 
-@pytest.mark.parametrize("only", [0, 1, 255])
-def test_strokes_on_one_side_are_legal_and_named(folder, only):
+@pytest.mark.parametrize(("kept", "values"), [(0, {-1, 0}), (1, {0, 1}), (255, {0})])
+def test_strokes_on_one_side_are_legal_and_named(folder, kept, values):
     place = store(folder, "2010_000001")
-    strokes = np.where(only == STROKES, STROKES, 255).astype(np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # both sides are nothing to warn of
+        read_challenge(folder)
+    strokes = np.where(kept == STROKES, STROKES, 255).astype(np.uint8)
     Image.fromarray(strokes).save(place / "scribbles/2010_000001.png")
     with pytest.warns(UserWarning, match=r"1 of 2 scribbles in .*train have .* one side only.*: 2010_000001$"):
         found = read_challenge(folder)
-    assert set(np.unique(found.scribbles[1])) == {0: {-1, 0}, 1: {0, 1}, 255: {0}}[only]
-
-
-def test_strokes_on_both_sides_are_nothing_to_warn_of(folder):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        read_challenge(folder)
-
-
-def test_written_strokes_are_read_again(tmp_path):
-    strokes = rng().integers(-1, 2, (7, 12)).astype(np.int8)
-    write_scribble(tmp_path / "new/a.png", strokes)
-    assert np.array_equal(read_scribble(tmp_path / "new/a.png"), strokes)
-    stored = np.array(Image.open(tmp_path / "new/a.png"))
-    for value, meaning in ((0, -1), (1, 1), (255, 0)):
-        assert np.array_equal(stored == value, strokes == meaning)
+    assert set(np.unique(found.scribbles[1])) == values
 
 
 # --- objects ---
@@ -268,11 +223,12 @@ def build(voc, out="data/scribbles/train", **options):
 
 def test_it_is_built_from_the_command_line(voc, capsys):
     arguments = ["build", "scribbles", str(voc / "VOC2012"), "--masks", str(voc / "masks")]
-    assert main([*arguments, "--out", str(voc / "here/scribbles/train"), "--seed", "3"]) == 0
+    arguments += ["--out", str(voc / "here/scribbles/train"), "--seed", "3"]
+    assert main(arguments) == 0
     assert "2 photographs with strokes and masks" in capsys.readouterr().out
     build(voc, seed=3)
     assert contents(voc / "here/scribbles/train") == contents(voc / "data/scribbles/train")
-    assert main([*arguments, "--out", str(voc / "here/scribbles/train")]) == 1
+    assert main(arguments) == 1
     assert "is there already" in capsys.readouterr().err
     assert main(["build", "scribbles", str(voc / "VOC2012"), "--out", str(voc / "there")]) == 1
     assert "SegmentationClass" in capsys.readouterr().err
@@ -313,31 +269,27 @@ def test_strokes_depend_on_seed_and_name_alone(voc):
 
 def test_a_folder_that_is_there_is_kept(voc):
     (voc / "out").mkdir()
-    (voc / "out/mine").write_text("kept")
     with pytest.raises(DataError, match=r"out is there already; give a new folder"):
         build(voc, "out")
-    assert contents(voc / "out") == {"mine": b"kept"}
+    assert contents(voc / "out") == {}
 
 
-def test_without_a_usable_photograph_nothing_is_left(voc):
-    for name in ("2007_000033", "2009_000001"):
-        (voc / f"masks/{name}.png").unlink()
-    with pytest.raises(DataError, match=r"no class mask of 500×375 pixels in .*masks shows an object"):
-        build(voc, "new/out")
-    assert list((voc / "new").iterdir()) == []
-
-
-def test_when_it_fails_midway_nothing_is_left(voc, monkeypatch):
-    calls = []
+def test_without_a_usable_photograph_or_when_it_fails_midway_nothing_is_left(voc, monkeypatch):
+    drawn = []
 
     def fails(mask, *rest):
-        calls.append(mask)
-        if len(calls) > 1:
+        drawn.append(mask)
+        if len(drawn) > 1:
             raise OSError("disk full")
         return scribble(mask, *rest)
 
     monkeypatch.setattr(scribbles, "scribble", fails)
     with pytest.raises(OSError, match=r"disk full"):
+        build(voc, "new/out")
+    assert list((voc / "new").iterdir()) == []
+    for name in ("2007_000033", "2009_000001"):
+        (voc / f"masks/{name}.png").unlink()
+    with pytest.raises(DataError, match=r"no class mask of 500×375 pixels in .*masks shows an object"):
         build(voc, "new/out")
     assert list((voc / "new").iterdir()) == []
 
@@ -351,17 +303,6 @@ def test_without_pascal_voc_it_says_how_to_get_it(voc, missing):
 
 
 # --- strokes ---
-
-
-def disc(height, width, y, x, radius):
-    yy, xx = np.mgrid[:height, :width]
-    return (yy - y) ** 2 + (xx - x) ** 2 <= radius**2
-
-
-def box(height, width, rows, columns):
-    mask = np.zeros((height, width), bool)
-    mask[slice(*rows), slice(*columns)] = True
-    return mask
 
 
 def any_mask(seed):
@@ -399,23 +340,13 @@ def test_strokes_are_never_on_the_wrong_side(scale):
     assert kept > 5
 
 
-def dot(where, scale):
-    mask = np.zeros((76, 101), bool)
-    mask[where] = True
-    hint = scribble(mask, rng(), scale)
-    assert np.array_equal(hint > 0, mask)
-    assert (hint < 0).any()
-
-
-@pytest.mark.parametrize("scale", [0.1, 0.3, 0.6, 0.78125, 1])
-@pytest.mark.parametrize("where", [(0, 0), (0, 100), (75, 0), (75, 100), (30, 64)])
-def test_an_object_of_one_pixel_gets_a_dot(where, scale):
-    dot(where, scale)
-
-
-@pytest.mark.parametrize("scale", [0.2, 0.25, 0.4, 0.5, 0.9])
-def test_an_object_of_one_pixel_gets_a_dot_at_every_scale(scale):
-    dot((30, 64), scale)
+@pytest.mark.parametrize("scale", [0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.78125, 0.9, 1])
+def test_an_object_of_one_pixel_gets_a_dot(scale):
+    for y, x in ((0, 0), (0, 100), (75, 0), (75, 100), (30, 64)):
+        mask = box(76, 101, (y, y + 1), (x, x + 1))
+        hint = scribble(mask, rng(), scale)
+        assert np.array_equal(hint > 0, mask)
+        assert (hint < 0).any()
 
 
 def test_the_same_seed_draws_the_same_strokes():
@@ -549,11 +480,11 @@ def test_an_object_from_edge_to_edge_has_background_in_its_corners():
     assert len(corners) == 4
 
 
-@pytest.mark.parametrize("size", [(60, 90), (7, 3), (1, 1)])
-def test_a_full_mask_has_no_background_stroke(size):
-    hint = scribble(np.ones(size, bool), rng())
-    assert (hint > 0).any()
-    assert not (hint < 0).any()
+def test_a_full_mask_has_no_background_stroke_and_an_empty_one_no_other():
+    for size in ((60, 90), (7, 3), (1, 1)):
+        assert set(np.unique(scribble(np.ones(size, bool), rng()))) - {0} == {1}
+    assert set(np.unique(scribble(np.zeros((90, 140), bool), rng()))) == {-1, 0}
+    assert not scribble(np.zeros((9, 14), bool), rng()).any()
 
 
 def test_where_there_is_no_room_there_is_no_background_stroke():
@@ -564,11 +495,6 @@ def test_where_there_is_no_room_there_is_no_background_stroke():
         assert set(np.unique(scribble(mask, rng(seed)))) == {0, 1}
 
 
-def test_an_empty_mask_has_background_strokes_only():
-    assert set(np.unique(scribble(np.zeros((90, 140), bool), rng()))) == {-1, 0}
-    assert not scribble(np.zeros((9, 14), bool), rng()).any()
-
-
 # --- generated scenes ---
 
 
@@ -577,17 +503,12 @@ def drawn():
     return generated(4, seed=0)
 
 
-def test_generated_scenes_are_of_the_challenge_s_size(drawn):
-    assert len(drawn) == len(drawn.images) == len(drawn.scribbles) == len(drawn.masks) == 4
+def test_generated_scenes_are_of_the_challenge_s_size_with_strokes_on_their_sides_and_mostly_on_both(drawn):
+    assert len(drawn) == len(drawn.images) == len(drawn.scribbles) == len(drawn.masks) == len(set(drawn.names)) == 4
     for image, strokes, mask in zip(drawn.images, drawn.scribbles, drawn.masks):
         assert (image.shape, image.dtype) == ((375, 500, 3), np.uint8)
         assert (strokes.shape, strokes.dtype) == ((375, 500), np.int8)
         assert (mask.shape, mask.dtype) == ((375, 500), bool)
-    assert len(set(drawn.names)) == 4
-
-
-def test_generated_strokes_are_on_their_sides_and_mostly_on_both(drawn):
-    for strokes, mask in zip(drawn.scribbles, drawn.masks):
         assert mask[strokes > 0].all()
         assert not mask[strokes < 0].any()
         assert (strokes > 0).any()
@@ -618,12 +539,6 @@ def strokes_in(size, seed=0):
     return rng(seed).choice([-1, 0, 0, 0, 1], size).astype(np.int8)
 
 
-def colourful(height, width, seed=0):
-    """A smooth RGB picture (H, W, 3)."""
-    small = rng(seed).integers(0, 256, (5, 4, 3), np.uint8)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
 @pytest.mark.parametrize("size", [(5, 9), (17, 8), (1, 7)])
 def test_channels_by_hand(size):
     image, strokes = rng(1).integers(0, 256, (*size, 3), np.uint8), strokes_in(size)
@@ -634,28 +549,22 @@ def test_channels_by_hand(size):
 
 
 def test_clues_are_further_channels():
-    image, strokes = colourful(20, 30), strokes_in((20, 30))
-    likelihood = colour_likelihood(image, strokes)
+    image, strokes = smooth_picture(20, 30), strokes_in((20, 30))
     # At this size the picture is not reduced for the distances.
-    far = [geodesic_distance(image, strokes == side).astype(float) for side in (1, -1)]
-    share = far[1] / (far[0] + far[1])
-    plain = network_input(image, strokes)
-    for clues, expected in (
-        (["likelihood"], [likelihood]),
-        (["geodesic"], [share]),
-        (["likelihood", "geodesic"], [likelihood, share]),
-    ):
+    near, far = (geodesic_distance(image, strokes == side).astype(float) for side in (1, -1))
+    expected = {"likelihood": colour_likelihood(image, strokes), "geodesic": far / (near + far)}
+    for clues in (["likelihood"], ["geodesic"], ["likelihood", "geodesic"]):
         found = network_input(image, strokes, clues)
         assert (found.shape, found.dtype) == ((4 + len(clues), 20, 30), torch.float32)
-        assert torch.equal(found[:4], plain)
-        np.testing.assert_allclose(found[4:], expected, atol=1e-5)
+        assert torch.equal(found[:4], network_input(image, strokes))
+        np.testing.assert_allclose(found[4:], [expected[clue] for clue in clues], atol=1e-5)
 
 
 @pytest.mark.parametrize("values", [(0,), (0, 1), (0, -1), (-1, 0, 1)])
 @pytest.mark.parametrize("size", [(31, 46), (130, 200), (200, 9)])
 def test_clues_are_from_0_to_1_even_for_strokes_on_one_side(values, size):
     strokes = cv2.resize(rng(2).choice(values, (8, 8)).astype(np.int16), size[::-1], interpolation=cv2.INTER_NEAREST)
-    for image in (colourful(*size), np.zeros((*size, 3), np.uint8)):
+    for image in (smooth_picture(*size), np.zeros((*size, 3), np.uint8)):
         found = network_input(image, strokes.astype(np.int8), scribbles.CLUES)
         assert torch.isfinite(found).all()
         assert found[4:].min() >= 0
@@ -669,18 +578,17 @@ def octile(size, seeds):
 
 
 def test_without_edges_the_share_is_that_of_distances_on_the_board():
-    strokes = np.zeros((60, 90), np.int8)
+    strokes, plain = np.zeros((60, 90), np.int8), np.full((60, 90, 3), 77, np.uint8)
     strokes[20:24, 10:40], strokes[45:48, 50:80] = 1, -1
-    found = scribbles._geodesic_share(np.full((60, 90, 3), 77, np.uint8), strokes)
-    to_object, to_background = (octile((60, 90), strokes == side) for side in (1, -1))
-    np.testing.assert_allclose(found, to_background / (to_object + to_background), atol=1e-5)
-    # With one side only the other is as far as the farthest pixel.
-    alone = scribbles._geodesic_share(np.full((60, 90, 3), 77, np.uint8), np.maximum(strokes, 0))
-    np.testing.assert_allclose(alone, to_object.max() / (to_object + to_object.max()), atol=1e-5)
-    alone = scribbles._geodesic_share(np.full((60, 90, 3), 77, np.uint8), np.minimum(strokes, 0))
-    np.testing.assert_allclose(alone, to_background / (to_background + to_background.max()), atol=1e-5)
-    nothing = scribbles._geodesic_share(np.full((60, 90, 3), 77, np.uint8), np.zeros_like(strokes))
-    np.testing.assert_allclose(nothing, 0.5)
+    near, far = (octile((60, 90), strokes == side) for side in (1, -1))
+    for kept, expected in (
+        (strokes, far / (near + far)),
+        # With one side only the other is as far as the farthest pixel.
+        (np.maximum(strokes, 0), near.max() / (near + near.max())),
+        (np.minimum(strokes, 0), far / (far + far.max())),
+        (0 * strokes, np.full((60, 90), 0.5)),
+    ):
+        np.testing.assert_allclose(scribbles._geodesic_share(plain, kept), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(60, 90), (90, 60), (375, 500)])
@@ -691,7 +599,7 @@ def test_the_share_is_above_half_on_the_object_s_strokes(size):
         strokes = scribble(mask, rng(seed), 0.1 if size != LARGE else scale)
         assert set(np.unique(strokes)) == {-1, 0, 1}
         for kept in (strokes, np.maximum(strokes, 0), np.minimum(strokes, 0)):
-            found = scribbles._geodesic_share(colourful(*size, seed), kept)
+            found = scribbles._geodesic_share(smooth_picture(*size, seed), kept)
             assert (found[kept > 0] > 0.5).all()
             assert (found[kept < 0] < 0.5).all()
 
@@ -705,17 +613,13 @@ def test_the_share_follows_edges():
     assert (found == mask)[distance_transform_edt(mask) + distance_transform_edt(~mask) > 3].all()
 
 
-def test_a_line_of_one_pixel_is_seen_wherever_it_is():
+def test_a_line_of_one_pixel_is_seen_wherever_it_is_and_a_picture_that_is_one_stroke_is_object():
     for row in range(100, 110):
         strokes = np.zeros(LARGE, np.int8)
         strokes[row, 50:300], strokes[250:260, 50:300] = 1, -1
         found = scribbles._geodesic_share(np.full((*LARGE, 3), 90, np.uint8), strokes)
         assert (found[strokes > 0] > 0.5).all()
-
-
-def test_a_picture_that_is_one_stroke_is_object():
-    found = scribbles._geodesic_share(colourful(6, 9), np.ones((6, 9), np.int8))
-    assert (found > 0.5).all()
+    assert (scribbles._geodesic_share(smooth_picture(6, 9), np.ones((6, 9), np.int8)) > 0.5).all()
 
 
 # --- sizes ---
@@ -822,20 +726,31 @@ def test_what_moves_alone_would_be_seen(which, move):
     assert disagreement(*item)[0] > 20
 
 
+@pytest.mark.parametrize("synthetic", [0, 1])
 @pytest.mark.parametrize("level", ["none", *LEVELS])
-def test_labels_keep_their_values_and_their_sides(level):
-    strokes = scribble(colour_coded()[2], rng(), 0.3)
-    data = one_picture((colourful(*VIEW), strokes, colour_coded()[2]))
-    for _, strokes, mask in items(ScribbleDataset(data, VIEW, augment=augmentation(level, VIEW)), 40):
+def test_strokes_keep_their_values_and_their_sides_given_ones_and_fresh_ones(level, synthetic):
+    mask = colour_coded()[2]
+    twice = one_picture(*2 * [(smooth_picture(*VIEW), scribble(mask, rng(), 0.3), mask)])
+    found, drawn = ScribbleDataset(twice, VIEW, augment=augmentation(level, VIEW), synthetic=synthetic), set()
+    for _, strokes, mask in items(found, 15):
+        drawn.add(strokes.tobytes())
         assert set(np.unique(mask)) <= {0, 1}
         assert set(np.unique(strokes)) <= {-1, 0, 1}
         assert (mask[strokes > 0] == 1).all()
         assert (mask[strokes < 0] == 0).all()
+        assert not synthetic or (strokes > 0).any() == mask.any()
+    if synthetic:
+        assert len(drawn) == 30  # in every epoch, and two items of one picture differ, too
 
 
 def test_without_augmentation_an_item_is_what_was_given():
-    image, strokes, mask = colourful(40, 60), strokes_in((40, 60)), TRUTH > 0  # strokes on either side: all six labels
-    seen, target = ScribbleDataset(one_picture((image, strokes, mask)), (40, 60), augment=augmentation("none", VIEW))[0]
+    image, strokes, mask = (
+        smooth_picture(40, 60),
+        strokes_in((40, 60)),
+        TRUTH > 0,
+    )  # strokes on either side: all six labels
+    assert augmentation("none", VIEW) is None
+    seen, target = ScribbleDataset(one_picture((image, strokes, mask)), (40, 60))[0]
     assert torch.equal(seen, network_input(image, strokes))
     np.testing.assert_array_equal(target[0], mask)
 
@@ -863,35 +778,30 @@ def test_labels_do_not_depend_on_colours(level):
     image, strokes, mask = colour_coded()
     one, other = (
         items(ScribbleDataset(one_picture((picture, strokes, mask)), VIEW, augment=augmentation(level, VIEW)), 15)
-        for picture in (image, colourful(*VIEW))
+        for picture in (image, smooth_picture(*VIEW))
     )
     for first, second in zip(one, other):
-        assert np.array_equal(first[1], second[1])
-        assert np.array_equal(first[2], second[2])
+        assert all(map(np.array_equal, first[1:], second[1:]))
 
 
 def test_colour_jitter_and_blur_change_the_image_alone():
-    image, strokes, mask = colour_coded()
+    image, *labels = colour_coded()
     steps = [one for one in augmentation("high", VIEW).transforms if isinstance(one, A.ColorJitter | A.GaussianBlur)]
     assert len(steps) == 2
-    dataset = ScribbleDataset(one_picture((image, strokes, mask)), VIEW, augment=A.Compose(steps))
-    changed = 0
-    for found in items(dataset, 30):
-        assert np.array_equal(found[1], strokes)
-        assert np.array_equal(found[2], mask)
-        changed += np.abs(found[0] - image).mean() > 1
-    assert 15 < changed < 30
+    found = list(items(ScribbleDataset(one_picture((image, *labels)), VIEW, augment=A.Compose(steps)), 30))
+    assert all(np.array_equal(*pair) for item in found for pair in zip(item[1:], labels))
+    assert 15 < sum(np.abs(item[0] - image).mean() > 1 for item in found) < 30
 
 
-def windows(level="medium", count=600):
+def windows():
     """Height and width of what each crop shows, and whether an object of four pixels is in it."""
-    size = (100, 150)
     yy, xx = np.mgrid[:100, :150]
-    mask = box(*size, (80, 82), (3, 5)).astype(np.uint8)
-    crops = A.Compose([step for step in augmentation(level, size).transforms if isinstance(step, A.OneOf)], seed=0)
-    for _ in range(count):
+    mask = box(100, 150, (80, 82), (3, 5)).astype(np.uint8)
+    steps = augmentation("medium", (100, 150)).transforms
+    crops = A.Compose([step for step in steps if isinstance(step, A.OneOf)], seed=0)
+    for _ in range(600):
         found = crops(image=np.stack([yy, xx, 0 * xx], -1).astype(np.uint8), mask=mask)
-        assert found["image"].shape == (*size, 3)
+        assert found["image"].shape == (100, 150, 3)
         yield *(int(np.ptp(found["image"][..., channel])) + 1 for channel in (0, 1)), found["mask"].any()
 
 
@@ -899,23 +809,15 @@ def is_aware(height, width):
     return abs(height - 70) <= 1 and abs(width - 105) <= 1
 
 
-def test_half_of_the_items_are_crops_and_aware_ones_hold_the_object():
+def test_half_of_the_items_are_crops_and_half_of_those_hold_the_object_for_certain():
     found = list(windows())
-    crops = [(height, width, holds) for height, width, holds in found if width < 149]
+    crops = [(is_aware(height, width), height * width, holds) for height, width, holds in found if width < 149]
     assert len(crops) / len(found) == pytest.approx(0.5, abs=0.08)
+    assert np.mean([aware for aware, *_ in crops]) == pytest.approx(0.5, abs=0.08)
     # A few of the others are of the same size by chance.
-    assert np.mean([holds for height, width, holds in crops if is_aware(height, width)]) > 0.9
-    assert np.mean([holds for height, width, holds in crops if not is_aware(height, width)]) < 0.8
-    assert min(height * width for height, width, _ in crops) > 0.35 * 100 * 150
-
-
-def test_half_of_the_crops_are_aware():
-    crops = [(height, width) for height, width, _ in windows() if width < 149]
-    assert np.mean([is_aware(*one) for one in crops]) == pytest.approx(0.5, abs=0.08)
-
-
-def test_no_augmentation_is_none():
-    assert augmentation("none", VIEW) is None
+    assert np.mean([holds for aware, _, holds in crops if aware]) > 0.9
+    assert np.mean([holds for aware, _, holds in crops if not aware]) < 0.8
+    assert min(area for _, area, _ in crops) > 0.35 * 100 * 150
 
 
 # --- the data set ---
@@ -925,7 +827,7 @@ def small_data():
     found = []
     for i, size in enumerate([(50, 70), (70, 50), (64, 64)]):
         mask = disc(*size, 30, 25 + i, 15)
-        found.append((colourful(*size, i), scribble(mask, rng(i), 0.1), mask))
+        found.append((smooth_picture(*size, i), scribble(mask, rng(i), 0.1), mask))
     return one_picture(*found)
 
 
@@ -972,22 +874,6 @@ def test_asking_leaves_the_data_as_it_was():
     assert all(np.array_equal(*two) for two in zip(before, (*found.images, *found.scribbles, *found.masks)))
 
 
-@pytest.mark.parametrize("level", ["none", "high"])
-def test_synthetic_strokes_are_fresh_in_every_epoch_and_fit_the_mask(level):
-    mask = disc(120, 160, 60, 70, 30)
-    twice = one_picture(*[(colourful(120, 160), np.zeros((120, 160), np.int8), mask)] * 2)
-    # A width of 64 gives a scale of 0.1.
-    found = ScribbleDataset(twice, (48, 64), augment=augmentation(level, (48, 64)), synthetic=1)
-    drawn = set()
-    for _, strokes, mask in items(found, 10):
-        drawn.add(strokes.tobytes())
-        assert set(np.unique(strokes)) <= {-1, 0, 1}
-        assert (mask[strokes > 0] == 1).all()
-        assert (mask[strokes < 0] == 0).all()
-        assert (strokes > 0).any() == (mask > 0).any()
-    assert len(drawn) == 20  # two items of one picture differ, too
-
-
 @pytest.mark.parametrize(("synthetic", "share"), [(0, 0), (0.3, 0.3), (1, 1)])
 def test_synthetic_says_how_often(synthetic, share):
     found = dataset(level="none", synthetic=synthetic)
@@ -1004,20 +890,15 @@ def of_shares(shares):
 
 
 @pytest.mark.parametrize(("photographs", "count"), [(10, 3), (7, 7), (228, 5), (5, 1), (11, 4)])
-def test_folds_are_a_partition_into_equal_parts(photographs, count):
+def test_folds_are_a_partition_into_equal_parts_that_depends_on_the_seed_alone(photographs, count):
     data = of_shares(rng(1).random(photographs))
-    folds = stratified_folds(data, count, seed=3)
+    folds, same, other = (stratified_folds(data, count, seed) for seed in (3, 3, 4))
     assert len(folds) == count
     assert sorted(np.concatenate(folds).tolist()) == list(range(photographs))
     assert all((np.diff(fold) > 0).all() for fold in folds)
     assert max(map(len, folds)) - min(map(len, folds)) <= 1
-
-
-def test_folds_depend_on_the_seed_alone():
-    data = of_shares(rng(1).random(60))
-    one, same, other = (stratified_folds(data, 5, seed) for seed in (0, 0, 1))
-    assert all(np.array_equal(*two) for two in zip(one, same))
-    assert not all(np.array_equal(*two) for two in zip(one, other))
+    assert all(map(np.array_equal, folds, same))
+    assert all(map(np.array_equal, folds, other)) == (count == 1)
 
 
 def test_each_fold_has_one_of_every_run_of_sizes():
@@ -1034,9 +915,6 @@ def test_photographs_with_equal_objects_are_dealt_out_too():
     folds = [stratified_folds(of_shares([0.4] * 30), 3, seed) for seed in range(20)]
     assert {len(fold) for one in folds for fold in one} == {10}
     assert len({one[0].tobytes() for one in folds}) == 20
-
-
-def test_fewer_photographs_than_folds_are_refused():
     with pytest.raises(DataError, match=r"4 photographs with masks cannot be split into 5 folds"):
         stratified_folds(of_shares([0.1, 0.2, 0.3, 0.4]), 5, 0)
 

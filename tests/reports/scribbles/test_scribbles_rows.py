@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from by_hand import box, overlap, rng, store_challenge, store_coco, two_colours
 from PIL import Image
 from torch import nn
 
@@ -19,7 +20,6 @@ from seglib.__main__ import main
 from seglib.data import coco
 from seglib.data.challenge import Scribbled, write_scribble
 from seglib.data.datasets import channel_statistics
-from seglib.data.images import DataError
 from seglib.files import shipped
 from seglib.metrics import boundary_iou
 from seglib.prediction import predict_files
@@ -40,31 +40,28 @@ SIZE = (40, 60)  # of photographs that are made by hand
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _with_a_small_network(tmp_path_factory):
-    """The shipped rows, and one with a network that is trained in a moment."""
+def _with_a_small_network(tmp_path_factory, one_thread):
+    """The shipped rows, and some with a network that is trained in a moment; in one thread no sum changes its order."""
     content = yaml.safe_load((shipped("configs") / "scribbles.yaml").read_text(encoding="utf-8"))
-    network = {"widths": [8, 16], "in_channels": 4, "out_channels": 1, "normalize": True}
-    content["rows"]["tiny"] = {"title": "A small network", "model": network}
-    quick = {  # an override does not reach the row that another starts from
-        "data": {"width": 64, "height": 32, "scenes": 10, "folds": 3, "run_folds": 2},
-        "training": {"epochs": 1, "batch_size": 4},
+    rows, network = content["rows"], {"widths": [8, 16], "in_channels": 4, "out_channels": 1, "normalize": True}
+    rows["tiny"] = {"title": "A small network", "model": network}
+    rows["first"] = rows["tiny"] | {
+        "quick": {  # an override does not reach the row that another starts from
+            "data": {"width": 64, "height": 32, "scenes": 10, "folds": 3, "run_folds": 2},
+            "training": {"epochs": 1, "batch_size": 4},
+        }
     }
-    content["rows"]["first"] = content["rows"]["tiny"] | {"quick": quick}
-    then = {"title": "Self-training", "start": "first", "data": {"extra": ["coco-unlabelled"]}}
-    content["rows"]["then"] = content["rows"]["first"] | then
-    content["rows"]["scenes-first"] = content["rows"]["first"] | {"data": {"real": False, "run_folds": 1}}
-    content["rows"]["scenes-then"] = content["rows"]["first"] | {"start": "scenes-first"}
-    folder, threads = tmp_path_factory.mktemp("shipped"), torch.get_num_threads()
+    rows["then"] = rows["first"] | {"start": "first", "data": {"extra": ["coco-unlabelled"]}}
+    rows["scenes-first"] = rows["first"] | {"data": {"real": False, "run_folds": 1}}
+    rows["scenes-then"] = rows["first"] | {"start": "scenes-first"}
+    folder = tmp_path_factory.mktemp("shipped")
     (folder / "configs").mkdir()
     (folder / "configs" / "scribbles.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    torch.set_num_threads(1)  # so that no sum changes its order
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("SEGLIB_DATA", raising=False)
         patch.setattr("seglib.rows.shipped", lambda name: folder / name)
         seglib.rows._read.cache_clear()
         yield
     seglib.rows._read.cache_clear()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -89,34 +86,23 @@ def folds(name="report", folder=None, seed=0, **changes):
     return experiment.make_folds(changed(name, **changes), seed, folder)
 
 
-def iou(one, other):
-    return (one & other).sum() / (one | other).sum() if (one | other).any() else 1.0
-
-
 def mean_iou(mask, truth):
-    return (iou(mask, truth) + iou(~mask, ~truth)) / 2
+    return (overlap(mask, truth) + overlap(~mask, ~truth)) / 2
 
 
 def photograph(seed=0, size=SIZE):
     """A bright object on a dark ground, its mask, and a stroke on either."""
-    rng = np.random.default_rng(seed)
-    mask = np.zeros(size, bool)
+    mask, strokes = np.zeros(size, bool), np.zeros(size, np.int8)
     mask[size[0] // 4 : -size[0] // 3, size[1] // 5 : -size[1] // 4 - seed] = True
-    strokes = np.zeros(size, np.int8)
     strokes[size[0] // 2, size[1] // 4 : size[1] // 2] = 1
     strokes[2, 3:-3] = -1
-    picture = np.where(mask[..., None], (200, 150, 60), (40, 80, 110)) + rng.normal(0, 10, (*size, 3))
-    return np.clip(picture, 0, 255).astype(np.uint8), mask, strokes
+    return two_colours(mask, (200, 150, 60), (40, 80, 110), 10, seed), mask, strokes
 
 
-def network(seed=0, bias=None, widths=(8, 16)):
-    """An untrained network of the tiny row; with a bias, one whose logit is that number everywhere."""
+def network(seed=0):
+    """An untrained network of the tiny row."""
     torch.manual_seed(seed)
-    model = experiment.make_model(load_row("scribbles", "tiny", overrides={"model.widths": list(widths)})).eval()
-    if bias is not None:
-        nn.init.zeros_(model[1].head.weight)
-        nn.init.constant_(model[1].head.bias, bias)
-    return model
+    return experiment.make_model(load_row("scribbles", "tiny")).eval()
 
 
 def settings(**changes):
@@ -167,23 +153,15 @@ def test_training_parts_alone_are_augmented_and_drawn_on_anew(drawn):
     assert np.array_equal(items[2][0][3].numpy(), strokes)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_run_folds_are_the_first_of_all(count):
-    every, some = folds(), folds(run_folds=count)
-    assert [fold.validation.names for fold in some] == [fold.validation.names for fold in every[:count]]
-    assert (
-        experiment.make_data(load_row("scribbles", "report", overrides=SCENES), 0).train.names == every[0].train.names
-    )
-
-
-def test_folds_depend_on_the_row_s_seed_and_not_on_the_row():
-    names = [[fold.validation.names for fold in folds(row)] for row in ("report", "tiny", "nearest")]
-    assert names[0] == names[1] == names[2]
+def test_run_folds_are_the_first_of_all_and_depend_on_the_seed_and_not_on_the_row():
+    names = [fold.validation.names for fold in folds()]
+    for found, count in ((folds(run_folds=1), 1), (folds(run_folds=3), 3), (folds("tiny"), 5), (folds("nearest"), 5)):
+        assert [fold.validation.names for fold in found] == names[:count]
 
 
 def test_limit_keeps_some_of_each_training_part():
-    every, some = folds(), folds(limit=3)
-    for whole, fold in zip(every, some, strict=True):
+    some = folds(limit=3)
+    for whole, fold in zip(folds(), some, strict=True):
         assert len(fold.train) == 3
         assert set(fold.train.names) < set(whole.train.names)
         assert fold.validation.names == whole.validation.names
@@ -217,38 +195,28 @@ def test_extra_scenes_go_into_training_parts_alone(monkeypatch, drawn):
 def real(tmp_path_factory):
     """A folder of real data with six photographs of the challenge and three of COCO."""
     folder = tmp_path_factory.mktemp("data")
-    place = folder / "scribbles" / "train"
-    for kind in ("images", "scribbles", "ground_truth"):
-        (place / kind).mkdir(parents=True)
     for i in range(6):
         picture, mask, strokes = photograph(i)
-        Image.fromarray(picture).save(place / "images" / f"2008_00000{i}.jpg", quality=95)
-        Image.fromarray(mask.astype(np.uint8)).save(place / "ground_truth" / f"2008_00000{i}.png")
-        write_scribble(place / "scribbles" / f"2008_00000{i}.png", strokes)
-    store_coco(folder)
+        store_challenge(folder, f"2008_00000{i}", picture, strokes, mask)
+    coco_of(folder, IMAGES)
     return folder
 
 
-def test_with_real_data_the_folds_are_the_challenge_s(real):
-    found = folds(folder=real, folds=3)
-    assert sorted(name for fold in found for name in fold.validation.names) == [f"2008_00000{i}" for i in range(6)]
-    assert found[0].description.startswith("the scribble challenge at 64×32, fold 1 of 3, ")
-    more = folds(folder=real, folds=3, extra=["coco"])
-    for one, other in zip(found, more, strict=True):
-        assert other.validation.names == one.validation.names
-        assert other.train.names == [*one.train.names, "000000000003", "000000000008"]
-        assert "4 and 2 photographs of COCO for training" in other.description
+def test_with_real_data_the_folds_are_the_challenge_s_and_coco_goes_into_training_parts_alone(real):
+    plain = folds(folder=real, folds=3)
+    assert sorted(name for fold in plain for name in fold.validation.names) == [f"2008_00000{i}" for i in range(6)]
+    assert plain[0].description.startswith("the scribble challenge at 64×32, fold 1 of 3, ")
     assert all(name.startswith("scene-") for name in folds(folder=real, real=False)[0].validation.names)
-
-
-def test_coco_s_categories_go_into_training_parts_as_tasks(real):
-    tasks = [f"{3:012d}-dining table", f"{5:012d}-banana", f"{5:012d}-traffic light"]
-    tasks += [f"{8:012d}-{category}" for category in ("banana", "dog", "person")]
-    for one, other in zip(folds(folder=real, folds=3), folds(folder=real, folds=3, extra=["coco-categories"])):
-        assert other.train.names == [*one.train.names, *tasks]
-        assert len(other.train) == 4 + 6
-        assert other.validation.names == one.validation.names
-        assert "4 and 6 categories in photographs of COCO for training, 2 for validation" in other.description
+    tasks = ["3-dining table", "5-banana", "5-traffic light", *(f"8-{name}" for name in ("banana", "dog", "person"))]
+    for extra, more, what in (
+        ("coco", ["3", "8"], "2 photographs of COCO"),
+        ("coco-categories", tasks, "6 categories in photographs of COCO"),
+    ):
+        for one, other in zip(plain, folds(folder=real, folds=3, extra=[extra]), strict=True):
+            assert other.train.names == [*one.train.names, *(f"{0:011d}{name}" for name in more)]
+            assert len(other.train) == 4 + len(more)
+            assert other.validation.names == one.validation.names
+            assert f"4 and {what} for training, 2 for validation" in other.description
 
 
 def test_photographs_without_masks_wait_for_a_network_that_finds_them(real):
@@ -284,7 +252,7 @@ def test_results_on_real_data_are_called_so(real, changes, called):
 def test_a_row_starts_from_a_network_that_knows_none_of_its_scenes(real, tmp_path):
     """Where scenes stand in for the challenge's photographs, the first network is trained on others."""
     for folder, seed in ((None, 3000), (real, 0)):
-        outcome = experiment.run("scribbles", "scenes-then", data=folder, out=tmp_path)
+        outcome = experiment.run("scribbles", "scenes-then", data=folder, overrides={"data.run_folds": 1}, out=tmp_path)
         assert all(history for history in outcome.histories)
         (first,) = tmp_path.glob(f"scribbles/scenes-first.quick.seed{seed}.json")
         assert json.loads(first.read_text())["seed"] == seed
@@ -293,7 +261,6 @@ def test_a_row_starts_from_a_network_that_knows_none_of_its_scenes(real, tmp_pat
 
 # --- COCO's photographs ---
 
-CATEGORIES = ["person", "dog", "dining table", "banana", "traffic light"]
 BOXES = {
     "dog": (10, 5, 20, 25),
     "person": (35, 10, 20, 20),
@@ -306,53 +273,23 @@ BOXES = {
 }
 IMAGES = {  # by id: what is in each
     8: ["banana", "dog", "person"],
-    5: ["banana", "traffic light"],
+    5: ["banana", "traffic light"],  # neither is a category of Pascal VOC's
     3: ["dining table", "crowd"],
 }
 
 
-def store_coco(folder, contents=IMAGES):
-    place = folder / "coco"
-    (place / "val2017").mkdir(parents=True)
-    (place / "annotations").mkdir()
-    annotations, rng = [], np.random.default_rng(0)
-    for image, names in contents.items():
-        cv2.imwrite(str(place / "val2017" / f"{image:012d}.jpg"), rng.integers(0, 256, (*SIZE, 3), np.uint8))
-        for name in names:
-            x, y, width, height = BOXES.get(name, (2, 2, 12, 12))
-            category = 1 + CATEGORIES.index("person" if name == "crowd" else name.partition(":")[0])
-            outline = [[x, y, x + width, y, x + width, y + height, x, y + height]]
-            about = {
-                "id": len(annotations) + 1,
-                "image_id": image,
-                "category_id": category,
-                "bbox": [x, y, width, height],
-            }
-            annotations.append(about | {"iscrowd": 0, "segmentation": outline, "area": float(width * height)})
-            if name == "crowd":
-                counts = [0, SIZE[0] * SIZE[1]]  # all over the picture
-                annotations[-1] |= {"iscrowd": 1, "segmentation": {"size": list(SIZE), "counts": counts}}
-    images = [{"id": i, "file_name": f"{i:012d}.jpg", "height": SIZE[0], "width": SIZE[1]} for i in contents]
-    categories = [{"id": i, "name": name} for i, name in enumerate(CATEGORIES, 1)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    (place / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+def part(name):
+    """The mask of one thing, by its name in BOXES; of what is not there a small one, and a crowd is all over."""
+    x, y, width, height = (0, 0, SIZE[1], SIZE[0]) if name == "crowd" else BOXES.get(name, (2, 2, 12, 12))
+    return box(*SIZE, (y, y + height), (x, x + width))
 
 
-def box(name):
-    x, y, width, height = BOXES[name]
-    mask = np.zeros(SIZE, bool)
-    mask[y : y + height, x : x + width] = True
-    return mask
-
-
-def test_of_coco_only_pascal_voc_s_categories_are_objects(real):
-    found = scribbles.from_coco(real, seed=0)
-    assert found.names == ["000000000003", "000000000008"]  # of the other nothing is left
-    assert np.array_equal(found.masks[0], box("dining table"))
-    assert np.array_equal(found.masks[1], box("dog") | box("person"))
-    for name, image in zip(found.names, found.images):
-        path = real / "coco" / "val2017" / f"{name}.jpg"
-        assert np.array_equal(image, cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
+def coco_of(folder, contents):
+    photographs = {}
+    for number, names in contents.items():
+        things = [("person" if n == "crowd" else n.partition(":")[0], part(n), n == "crowd") for n in names]
+        photographs[number] = rng(number).integers(0, 256, (*SIZE, 3), np.uint8), things
+    store_coco(folder, "val2017", photographs)
 
 
 TASKS = {  # photographs, and by what is found in them what its parts are: as one task each, and for each category one
@@ -371,11 +308,11 @@ TASKS = {  # photographs, and by what is found in them what its parts are: as on
 @pytest.mark.parametrize("apart", [False, True])
 def test_coco_s_masks_are_unions_that_are_large_enough(tmp_path, apart):
     """A hundredth of the photograph; and a crowd all over it is background."""
-    store_coco(tmp_path, {number: names for number, (names, *_) in TASKS.items()})
+    coco_of(tmp_path, {number: names for number, (names, *_) in TASKS.items()})
     expected = {}
     for number, (_, *tasks) in TASKS.items():
         for category, parts in tasks[apart].items():
-            expected[f"{number:012d}-{category}" if apart else f"{number:012d}"] = sum(map(box, parts)) > 0
+            expected[f"{number:012d}-{category}" if apart else f"{number:012d}"] = sum(map(part, parts)) > 0
     found = scribbles.from_coco(tmp_path, 0, apart)
     assert found.names == sorted(expected)
     for name, image, strokes, mask in zip(found.names, found.images, found.scribbles, found.masks):
@@ -403,13 +340,7 @@ def test_strokes_on_coco_s_objects_are_on_their_sides(real, apart):
 
 def test_pascal_voc_s_twenty_classes_are_coco_s_categories():
     assert len(set(scribbles.VOC_CATEGORIES)) == 20
-    mine = {entry.category for entry in coco.photographs()}
-    assert mine & set(scribbles.VOC_CATEGORIES)  # they are spelt as COCO spells them
-
-
-def test_a_folder_without_coco_is_told(tmp_path):
-    with pytest.raises(DataError, match=r"expected train2017 or val2017 in .*coco"):
-        scribbles.from_coco(tmp_path, 0)
+    assert {entry.category for entry in coco.photographs()} & set(scribbles.VOC_CATEGORIES)  # spelt as COCO spells them
 
 
 # --- filling in ---
@@ -490,29 +421,22 @@ def test_a_run_measures_its_network_at_the_photographs_own_size(outcome, drawn):
     (fold,) = outcome.data
     masks, truths = [], []
     for name in fold.validation.names:
-        written = outcome.path.parents[2] / "runs/scribbles" / outcome.path.stem / "predictions" / f"{name}.png"
-        masks.append(cv2.imread(str(written), cv2.IMREAD_UNCHANGED) > 0)
-        truths.append(drawn.masks[drawn.names.index(name)])
         i = drawn.names.index(name)
+        masks.append(grey(experiment.run_folder(outcome.path) / "predictions" / f"{name}.png") > 0)
+        truths.append(drawn.masks[i])
         expected = by_hand(outcome.model, drawn.images[i], drawn.scribbles[i], (32, 64))
         assert masks[-1].shape == (375, 500)
         clear = np.abs(expected - 0.5) > 1e-3
         assert np.array_equal(masks[-1][clear], (expected >= 0.5)[clear])
     pairs, found = list(zip(masks, truths)), result["metrics"]
     assert found["mean_iou"] == pytest.approx(np.mean([mean_iou(*pair) for pair in pairs]))
-    assert found["iou"] == pytest.approx(np.mean([iou(*pair) for pair in pairs]))
-    assert found["iou_background"] == pytest.approx(np.mean([iou(~one, ~other) for one, other in pairs]))
+    assert found["iou"] == pytest.approx(np.mean([overlap(*pair) for pair in pairs]))
+    assert found["iou_background"] == pytest.approx(np.mean([overlap(~one, ~other) for one, other in pairs]))
     assert found["pixel_accuracy"] == pytest.approx(np.mean([(one == other).mean() for one, other in pairs]))
     pooled = np.concatenate(masks), np.concatenate(truths)
     assert found["mean_iou_pooled"] == pytest.approx(mean_iou(*pooled))
-    assert found["iou_pooled"] == pytest.approx(iou(*pooled))
+    assert found["iou_pooled"] == pytest.approx(overlap(*pooled))
     assert found["boundary_iou"] == pytest.approx(np.mean([boundary_iou(*pair) for pair in pairs]))
-
-
-def test_weights_say_at_which_size_their_network_sees_photographs(outcome):
-    place = outcome.path.parents[2] / "runs" / "scribbles" / outcome.path.stem
-    about = weights.metadata(place / "best.safetensors")
-    assert (about["report"], about["row"], about["size"], about["fold"]) == ("scribbles", "tiny", "64x32", "0")
 
 
 def test_colours_are_normalised_by_the_training_part_and_strokes_stay(outcome):
@@ -535,7 +459,7 @@ def test_baselines_are_measured_as_the_networks_are(name, real, tmp_path):
     method = FROM_STROKES[name]
     pairs = [(method(*given), truth) for *given, truth in zip(held_out.images, held_out.scribbles, held_out.masks)]
     assert result["metrics"]["mean_iou"] == pytest.approx(np.mean([mean_iou(*pair) for pair in pairs]))
-    assert result["metrics"]["iou"] == pytest.approx(np.mean([iou(*pair) for pair in pairs]))
+    assert result["metrics"]["iou"] == pytest.approx(np.mean([overlap(*pair) for pair in pairs]))
     if name == "background":
         assert result["metrics"]["iou"] == 0
         assert result["metrics"]["hausdorff_95_infinite"] == 1
@@ -593,18 +517,11 @@ def held_out(*parts):
     return [([name for other in parts if other != part for name in other], list(part)) for part in parts]
 
 
-def test_a_fold_starts_from_the_same_fold_s_network():
+def test_a_fold_starts_from_the_same_fold_s_network_or_from_an_only_one():
     three = [f"fold{i}/best.safetensors" for i in range(3)]
-    assert starting_points(held_out("ab", "cd", "ef"), held_out("ab", "cd", "ef")) == three
-    assert starting_points(held_out("ab", "cd", "ef"), held_out("ab", "cd", "ef")[:2]) == three[:2]
-    assert starting_points(held_out("ab", "cd", "ef"), held_out("ab", "cd", "ef")[:1]) == three[:1]
-
-
-def test_every_fold_starts_from_an_only_network():
+    for count in (1, 2, 3):
+        assert starting_points(held_out("ab", "cd", "ef"), held_out("ab", "cd", "ef")[:count]) == three[:count]
     assert starting_points(held_out("xy", "z")[:1], held_out("ab", "cd", "ef")) == 3 * ["best.safetensors"]
-
-
-def test_folds_that_have_no_network_to_start_from_are_refused():
     with pytest.raises(ConfigError, match=r"^3 folds cannot start from the networks of 2$"):
         starting_points(held_out("ab", "cd", "ef")[:2], held_out("ab", "cd", "ef"))
 
@@ -766,40 +683,21 @@ def test_the_folds_weights_are_an_ensemble_that_is_cut_at_one_half(given, tmp_pa
         assert all(((one >= 0.5) != (expected >= 0.5)).any() for one in each)
 
 
-@pytest.mark.parametrize(
-    ("probabilities", "foreground"),
-    [
-        # The mean of the probabilities says one thing; that of the logits, or a vote, would say another.
-        ((0.9, 0.9, 0.4, 0.4, 0.001), True),
-        ((0.55, 0.55, 0.55, 0.01, 0.01), False),
-    ],
-)
-def test_an_ensemble_averages_probabilities(given, tmp_path, probabilities, foreground):
-    files = []
-    for i, p in enumerate(probabilities):
-        files.append(tmp_path / f"{i}.safetensors")
-        weights.save(network(bias=float(np.log(p / (1 - p)))), files[-1])
-    row = load_row("scribbles", "tiny")
-    assert predict_files(row, [tmp_path / "wide.png"], tmp_path / "masks", files, tmp_path / "hints") == []
-    assert np.unique(grey(tmp_path / "masks" / "wide.png")).tolist() == [255 if foreground else 0]
-
-
 @pytest.mark.parametrize(("about", "size"), [({"size": "96x64"}, (64, 96)), ({}, (144, 192))])
 def test_photographs_are_seen_at_the_size_that_the_weights_were_trained_at(given, tmp_path, monkeypatch, about, size):
     """The row is loaded at one scale, and the weights may be of another; those that say nothing have the row's."""
     seen = []
-    monkeypatch.setattr(
-        "seglib.reports.base.predict",
-        lambda model, batch: seen.append(batch.shape) or batch[:, :1],
-    )
+    monkeypatch.setattr("seglib.reports.base.predict", lambda model, batch: seen.append(batch.shape) or batch[:, :1])
     weights.save(network(), tmp_path / "model.safetensors", about)
-    row, images = load_row("scribbles", "tiny"), [tmp_path / f"{name}.png" for name in given]
-    assert predict_files(row, images, tmp_path / "masks", [tmp_path / "model.safetensors"], tmp_path / "hints") == []
+    arguments = (tmp_path / "masks", [tmp_path / "model.safetensors"], tmp_path / "hints")
+    assert predict_files(load_row("scribbles", "tiny"), [tmp_path / f"{name}.png" for name in given], *arguments) == []
     assert seen == [(1, 4, *size)] * 2
 
 
 def test_a_trained_network_s_weights_find_in_files_what_the_run_found(outcome, drawn, tmp_path):
-    place = outcome.path.parents[2] / "runs" / "scribbles" / outcome.path.stem
+    place = experiment.run_folder(outcome.path)
+    about = weights.metadata(place / "best.safetensors")
+    assert (about["report"], about["row"], about["size"], about["fold"]) == ("scribbles", "tiny", "64x32", "0")
     (name, _) = outcome.data[0].validation.names
     i = drawn.names.index(name)
     cv2.imwrite(str(tmp_path / f"{name}.png"), drawn.images[i][..., ::-1])
@@ -810,53 +708,22 @@ def test_a_trained_network_s_weights_find_in_files_what_the_run_found(outcome, d
     assert np.array_equal(grey(tmp_path / "masks" / f"{name}.png"), grey(place / "predictions" / f"{name}.png"))
 
 
-BAD_SCRIBBLES = {
-    "other values": (7, r"expected 0 \(background\), 1 \(object\) and 255 \(unlabelled\), got also \[7\]"),
-    "another size": ((50, 75), r"expected strokes of the image's size \(75, 50\), got \(50, 75\)"),
-    "missing": (None, r"no hint high\.png in "),
-    "text": (b"no picture", r"high\.png: not a readable image"),
-    "colours": ("colours", r"high\.png: expected a picture of labels, got one with colours"),
+BAD_SCRIBBLES = {  # what becomes of strokes on 75×50 pixels, as files have them
+    "other values": (lambda strokes: strokes // 255 * 255 + 7 * (strokes == 0), r"255 \(unlabelled\), got also \[7\]"),
+    "another size": (np.transpose, r"expected strokes of the image's size \(75, 50\), got \(50, 75\)"),
+    "colours": (lambda strokes: np.dstack([strokes, strokes, 255 - strokes]), "of labels, got one with colours"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD_SCRIBBLES)
 def test_a_bad_scribble_fails_its_image_alone(given, tmp_path, capsys, kind):
-    content, message = BAD_SCRIBBLES[kind]
+    change, message = BAD_SCRIBBLES[kind]
     path = tmp_path / "hints" / "high.png"
-    strokes = grey(path)
-    path.unlink()
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif isinstance(content, int):
-        strokes[3, 4] = content
-        cv2.imwrite(str(path), strokes)
-    elif isinstance(content, tuple):
-        cv2.imwrite(str(path), np.full(content, 255, np.uint8))
-    elif content:
-        cv2.imwrite(str(path), np.dstack([strokes, strokes, 255 - strokes]))
+    cv2.imwrite(str(path), change(grey(path)))
     weights.save(network(), tmp_path / "model.safetensors")
-    images = [str(tmp_path / f"{name}.png") for name in ("high", "wide")]
-    command = ["predict", "scribbles", "tiny", *images, "--out", str(tmp_path / "masks")]
-    command += ["--weights", str(tmp_path / "model.safetensors"), "--hints", str(tmp_path / "hints")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seglib.reports.base.predict", lambda model, batch: batch[:, :1])
-        assert main(command) == 1
+    images = [tmp_path / f"{name}.png" for name in ("high", "wide")]
+    arguments = (tmp_path / "masks", [tmp_path / "model.safetensors"], tmp_path / "hints")
+    assert predict_files(load_row("scribbles", "tiny"), images, *arguments) == [str(images[0])]
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith(f"{images[0]}: ")
-    assert said.endswith("; skipped")
+    assert re.search(rf"^{images[0]}: .*{message}.*; skipped$", said)
     assert [p.name for p in (tmp_path / "masks").iterdir()] == ["wide.png"]
-    assert re.search(message, said)
-
-
-def test_scribbles_are_needed(given, tmp_path, capsys):
-    weights.save(network(), tmp_path / "model.safetensors")
-    command = ["predict", "scribbles", "tiny", str(tmp_path / "wide.png"), "--out", str(tmp_path / "masks")]
-    assert main([*command, "--weights", str(tmp_path / "model.safetensors")]) == 1
-    assert "scribbles takes a folder of hints (--hints), got none" in capsys.readouterr().err
-    assert not (tmp_path / "masks").exists()
-
-
-def test_a_baseline_has_no_network_to_predict_with(given, tmp_path, capsys):
-    command = ["predict", "scribbles", "nearest", str(tmp_path / "wide.png"), "--out", str(tmp_path / "masks")]
-    assert main([*command, "--hints", str(tmp_path / "hints")]) == 1
-    assert "classical baseline" in capsys.readouterr().err
