@@ -26,7 +26,7 @@ from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
 from .reports import find_report
 from .reports.base import Splits
-from .reports.keys import ConfigError, Row
+from .reports.keys import ConfigError, Row, Scale
 from .results import result_path
 from .rows import load_row
 from .training import History, fit, resolve_precision
@@ -78,6 +78,7 @@ def make_model(row: Row) -> nn.Module:
     arguments = row.model.model_dump()
     normalize = arguments.pop("normalize")
     init = arguments.pop("init", "pytorch")
+    network: nn.Module
     if "widths" in arguments:
         network = UNet(**arguments)
     else:
@@ -132,7 +133,9 @@ def train(row: Row, seed: int, data: Splits, start: str | Path | None = None, **
     report = find_report(row.report)
     set_seed(seed)
     model = make_model(row)
-    if row.model.normalize:
+    assert row.loss is not None  # for it has a network
+    assert row.training is not None
+    if isinstance(model, nn.Sequential) and isinstance(model[0], Normalize):
         model[0].set(*channel_statistics(data.train.images))
     if start is not None:
         weights.load(model, start)  # with the statistics that it was trained with
@@ -153,7 +156,7 @@ def run(
     report: str,
     name: str,
     *,
-    scale: str = "quick",
+    scale: Scale = "quick",
     seed: int = 0,
     data: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -186,8 +189,7 @@ def run(
     """
     row = load_row(report, name, scale, overrides)
     folder = data_folder(data)
-    if row.start and load_row(report, row.start, scale).model != row.model:
-        raise ConfigError(f"row {name!r} starts from {row.start!r}, so it must have that row's network; change both")
+    _check_start(row)
     source = data_source(row, folder)
     path = place / "result.json" if place else result_path(report, name, scale, seed, overrides or {}, out, source)
     place = place or run_folder(path)
@@ -196,33 +198,32 @@ def run(
     with only_one(place):
         if fresh:
             shutil.rmtree(place, ignore_errors=True)
-        first = None
-        if row.start:
-            # Where drawn pictures stand in for real ones, a row that is never given real ones must draw others.
-            drawn = not folder and not getattr(load_row(report, row.start, scale).data, "real", False)
-            other = seed + PRETRAINING_SEED * drawn
-            first = run(report, row.start, scale=scale, seed=other, data=data, out=out, on_epoch=on_epoch)
+        first = _run_start(row, seed, folder, data=data, out=out, on_epoch=on_epoch)
         clock = time.perf_counter()
         outcome = Outcome({}, path, place, make_folds(row, seed, folder))
         starts = starting_points(first, outcome.data) if first else [None] * len(outcome.data)
         _write_folds(outcome)
         found = [_run_fold(row, seed, folder, outcome, i, start, on_epoch) for i, start in enumerate(starts)]
-        trained = [history[-1]["seconds"] for history in outcome.histories if history]
-        about = {"report": report, "row": name, "scale": scale, "data": source, "seed": seed}
-        outcome.result |= {
-            **about,
-            "overrides": dict(overrides or {}),
-            "parameters": count_parameters(outcome.model) if outcome.model else 0,
-            **(found[0] if len(found) == 1 else over_folds(found)),
-            "config": row.recipe(),
-            "run": results.describe_run(
-                seconds=sum(trained) if trained else time.perf_counter() - clock,
-                precision=resolve_precision(row.training.precision) if row.training else None,
-            ),
-        }
+        outcome.result |= _describe(row, seed, source, overrides or {}, outcome, found, time.perf_counter() - clock)
         if PartialState().is_main_process:
             results.write(path, outcome.result)
         return outcome
+
+
+def _check_start(row: Row) -> None:
+    if row.start and load_row(row.report, row.start, row.scale).model != row.model:
+        raise ConfigError(
+            f"row {row.name!r} starts from {row.start!r}, so it must have that row's network; change both"
+        )
+
+
+def _run_start(row: Row, seed: int, folder: str | Path | None, **options: Any) -> Outcome | None:
+    """Runs the row that a row starts from, where there is one, unless it has been run already."""
+    if row.start is None:
+        return None
+    # Where drawn pictures stand in for real ones, a row that is never given real ones must draw others.
+    drawn = not folder and not getattr(load_row(row.report, row.start, row.scale).data, "real", False)
+    return run(row.report, row.start, scale=row.scale, seed=seed + PRETRAINING_SEED * drawn, **options)
 
 
 def _run_fold(
@@ -264,6 +265,34 @@ def _run_fold(
         "foreground_share": float(np.mean([np.mean(mask) for mask in fold.measured.masks])),
         **details,
         "history": list(history),
+    }
+
+
+def _describe(
+    row: Row,
+    seed: int,
+    source: str,
+    overrides: Mapping[str, Any],
+    outcome: Outcome,
+    found: list[dict],
+    seconds: float,
+) -> dict:
+    """The result as its file has it: what was run, what was found, and on what."""
+    trained = [history[-1]["seconds"] for history in outcome.histories if history]
+    return {
+        "report": row.report,
+        "row": row.name,
+        "scale": row.scale,
+        "data": source,
+        "seed": seed,
+        "overrides": dict(overrides),
+        "parameters": count_parameters(outcome.model) if outcome.model else 0,
+        **(found[0] if len(found) == 1 else over_folds(found)),
+        "config": row.recipe(),
+        "run": results.describe_run(
+            seconds=sum(trained) if trained else seconds,
+            precision=resolve_precision(row.training.precision) if row.training else None,
+        ),
     }
 
 

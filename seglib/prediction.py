@@ -126,10 +126,12 @@ def predict_files(
         model = copy.deepcopy(network)
         weights.load(model, path)
         ensemble.append((model, row.data.seen_at(weights.metadata(path).get("size", str(row.data.resize)))))
-    failed, written, labelled = [], {}, []
+    failed: list[str] = []
+    written: dict[str, Path] = {}
+    labelled: list[np.ndarray] = []
     for path in map(Path, images):
         try:
-            for stem, image in read_images(path, row.model.in_channels, report.pictures):
+            for stem, image in read_images(path, row.data.channels, report.pictures):
                 if stem in written:
                     raise ValueError(f"its mask would replace that of {written[stem]}")
                 written[stem] = path

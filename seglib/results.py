@@ -179,7 +179,8 @@ def scoreboard(report: str, metrics: Sequence[str] | None = None) -> str:
     lines = []
     for row in rows:
         scales = [measured([result for result in found if result["scale"] == scale], row.name) for scale in SCALES]
-        for ours in [line for line in scales if line] or [None]:
+        run: list[dict | None] = [line for line in scales if line]
+        for ours in run or [None]:
             cells = []
             for name in metrics:
                 cells += [number(row.reported.get(name), row.reported_spread.get(name)), number(*_of(ours, name))]
@@ -217,7 +218,7 @@ def describe_run(seconds: float, precision: str | None) -> dict:
 
 def hardware() -> str:
     """Processor, cores that torch uses, and GPU, in words."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.6 cannot tell
+    capabilities: dict[str, str] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch 2.6 cannot tell
     name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
     text = f"{name}, {torch.get_num_threads()} threads"
     return f"{torch.cuda.get_device_name()}, {text}" if torch.cuda.is_available() else text

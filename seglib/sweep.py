@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from . import experiment, results
 from .extras import need
+from .reports.keys import Scale
 from .rows import Sweep, load_row, load_sweep
 
 BACKENDS = ("joblib", "ray")
@@ -46,7 +47,7 @@ def run_sweep(
     report: str,
     name: str,
     *,
-    scale: str = "quick",
+    scale: Scale = "quick",
     seed: int = 0,
     data: str | Path | None = None,
     out: str | Path | None = None,

@@ -71,7 +71,7 @@ print(json.dumps([asked, cv2.getNumThreads(), torch.get_num_threads(), len(names
     ("report", "row", "shape"),
     [
         ("denoising", "report", (2, 1, 24, 33)),
-        ("neural_segmentello", "own-size", (1, 5, 24, 33)),
+        ("neural_segmentello", "own-size", (1, 6, 24, 33)),
         ("mars_terrain", "ours", (2, 1, 32, 48)),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import albumentations as A
 import numpy as np
@@ -31,7 +32,16 @@ class EpochDataset(Dataset):
     Args:
         augment: an albumentations pipeline that reaches image and mask alike, or None.
         seed: of everything random.
+
+    Attributes:
+        names: of the items, for files that are written about them.
+        masks: the true ones, as they are measured with.
+        images: as they are before augmentation, where networks normalise.
     """
+
+    names: list[str]
+    masks: Any
+    images: Any
 
     def __init__(self, augment: A.Compose | None, seed: int):
         self.augment, self.seed = augment, seed

@@ -51,7 +51,6 @@ class Report(ABC):
         real_data: what its real data set is called in results; None: all its data are generated.
         extra_data: likewise, of what a row can add to it by `data.extra`.
         augmentations: of training pictures, by the name that `data.augment` has.
-        metrics: what makes the metrics that its training is watched by.
         takes_hints: its networks start from what a user drew.
     """
 
@@ -62,7 +61,6 @@ class Report(ABC):
         "none": None,
         "flips-and-quarter-turns": flips_and_quarter_turns,
     }
-    metrics: ClassVar[Callable[[], Metrics]] = BinaryMetrics
     takes_hints: ClassVar[bool] = False
 
     @abstractmethod
@@ -91,6 +89,10 @@ class Report(ABC):
         first = self.real_data if getattr(row.data, "real", True) else "embedded"
         extra = [self.extra_data[name] for name in getattr(row.data, "extra", ()) if name in self.extra_data]
         return "+".join(dict.fromkeys([first, *extra]))
+
+    def metrics(self) -> Metrics:
+        """Fresh metrics, which its training is watched by."""
+        return BinaryMetrics()
 
     def augmentation(self, row: Row) -> A.Compose | None:
         """A fresh augmentation pipeline of a row."""

@@ -93,7 +93,6 @@ class MarsTerrain(Report):
     row_type = MarsTerrainRow
     real_data = "AI4Mars"
     augmentations: ClassVar = {"none": None} | mars.AUGMENTATIONS
-    metrics = METRICS
 
     def folds(self, row: Row, seed: int, folder: str | Path | None) -> list[Splits]:
         config = row.data
@@ -140,6 +139,9 @@ class MarsTerrain(Report):
             ignore_background=ignore,
         )
         return [Splits(train, parts[0], description, test=parts[1])]
+
+    def metrics(self) -> ClassMetrics:
+        return METRICS()
 
     def run_baseline(self, row: Row, data: Splits) -> tuple[dict[str, float], dict[str, Any]]:
         number = mars.CLASSES.index(row.baseline.method)
