@@ -130,7 +130,7 @@ def expected_seconds(row: Row, data: Splits, seed: int = 0) -> float:
         return time.perf_counter() - start
 
     seconds(few)
-    epoch = (seconds(many) - seconds(few)) / (many - few)
+    epoch = max(0.0, seconds(many) - seconds(few)) / (many - few)  # below 0 where the machine was busy meanwhile
     return row.training.epochs * epoch * len(data.train) / len(part)
 
 

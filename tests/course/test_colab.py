@@ -65,7 +65,8 @@ def test_all_notebooks_set_themselves_up_alike():
 
 def test_what_notebooks_import_is_what_the_set_up_cell_installs():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = project["dependencies"] + project["optional-dependencies"]["onnx"]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *extras["reports"], *extras["onnx"]]
     listed = {re.match(r"[\w.-]+", line)[0] for line in requirements} | {"seglib", "scipy"}  # scikit-image needs SciPy
     packages = importlib.metadata.packages_distributions() | {"seglib": ["seglib"]}
     for path in NOTEBOOKS:
@@ -115,8 +116,9 @@ def test_the_set_up_cell_on_a_machine_that_has_torch_and_not_seglib(tmp_path):
     cell = re.sub(r'(?<=REPOSITORY = ")[^"]+', f"file://{course}", cell)
     cell = cell.replace("/content/course", str(tmp_path / "content" / "course"))
     program = f"""
-import importlib.metadata, json, sys, types
+import importlib.machinery, importlib.metadata, json, sys, types
 sys.modules["google.colab"] = types.ModuleType("google.colab")
+sys.modules["google.colab"].__spec__ = importlib.machinery.ModuleSpec("google.colab", None)  # libraries look for it
 def installed():
     return {{d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}}
 before = installed()

@@ -130,8 +130,8 @@ def test_masks_lie_in_their_pictures_and_are_large_enough_and_share_no_pixel(dec
     assert touching > COUNT / 3
 
 
-def test_every_kind_of_annotation_occurs(decoded):
-    kinds = Counter()
+def test_every_category_and_kind_of_annotation_and_many_sizes_occur(decoded, written):
+    kinds, shares = Counter(), []
     for objects in decoded.values():
         for annotation, mask in objects:
             polygons = isinstance(annotation["segmentation"], list)
@@ -140,23 +140,17 @@ def test_every_kind_of_annotation_occurs(decoded):
             kinds["hole"] += not annotation["iscrowd"] and has_hole(mask)
             kinds["two pieces"] += not annotation["iscrowd"] and label(mask)[1] > 1
             assert not (polygons and (annotation["iscrowd"] or has_hole(mask)))
+            shares.append(mask.mean())
     assert kinds["polygons"] > kinds["run lengths"] > 5
     assert min(kinds[kind] for kind in ("crowd", "hole", "two pieces")) >= 2
     assert kinds["crowd"] < COUNT / 4
-
-
-def test_every_category_occurs(written):
+    assert len(shares) > 2.5 * COUNT
+    assert np.quantile(shares, 0.1) < 0.015
+    assert np.quantile(shares, 0.9) > 0.05
     found = Counter(annotation["category_id"] for annotation in written["annotations"])
     assert set(found) == set(range(1, len(CATEGORIES) + 1))
     assert min(found.values()) > 5
     assert scenes.OUTLINES.keys() == set(CATEGORIES)
-
-
-def test_scenes_have_several_objects_of_many_sizes(decoded):
-    assert np.mean([len(objects) for objects in decoded.values()]) > 2.5
-    shares = [mask.mean() for objects in decoded.values() for _, mask in objects]
-    assert np.quantile(shares, 0.1) < 0.015
-    assert np.quantile(shares, 0.9) > 0.05
 
 
 def test_objects_can_be_seen(folder):
@@ -233,16 +227,6 @@ def test_simple_masks_are_polygons(size, centres):
     assert np.array_equal(rle.decode(rle.merge(rle.frPyObjects(segmentation, *size))), mask)
 
 
-def test_a_mask_with_a_hole_is_run_lengths():
-    mask = np.zeros((30, 50), bool)
-    mask[5:25, 10:40] = True
-    assert isinstance(describe(mask)["segmentation"], list)
-    mask[12:15, 20:30] = False
-    assert isinstance(describe(mask)["segmentation"], dict)
-    mask[12:15, 20:] = False  # the hole becomes a bay
-    assert isinstance(describe(mask)["segmentation"], list)
-
-
 # --- made once ---
 
 
@@ -315,8 +299,7 @@ def test_where_drawing_or_putting_in_place_fails_nothing_half_stays(cache, monke
 def test_another_process_may_be_faster(cache, monkeypatch):
     images, _ = generated(2, 64, seed=0)
     expected, place = contents(images.parent), images.parent
-    aside = place.with_name("aside")
-    place.rename(aside)
+    aside = place.rename(place.with_name("aside"))
 
     def slowly(folder, *arguments):
         write_scenes(folder, *arguments)

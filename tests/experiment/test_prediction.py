@@ -2,7 +2,6 @@
 
 import io
 import re
-from itertools import product
 from pathlib import Path
 
 import cv2
@@ -197,7 +196,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be_read_is_named_and_the_others_are_done(row, images, tmp_path, capsys, name):
     bad, content = tmp_path / name, BAD[name]
-    if content:
+    if content is not None:
         content(bad) if callable(content) else bad.write_bytes(content)
     path = save(network(row), tmp_path / "model.safetensors")
     inputs = [images["wide"], bad, images["high"]]
@@ -205,6 +204,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(row, images, tmp_p
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert said[0].startswith(f"{bad}: ")
+    assert name != "no pixels.npz" or "expected uint8 images" in said[0]
     assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == ["high.png", "wide.png"]
 
 
@@ -218,18 +218,6 @@ def test_inputs_of_one_name_do_not_replace_each_other(row, tmp_path, capsys):
     assert predict_files(row, inputs, tmp_path / "masks", [path]) == [str(inputs[1])]
     assert capsys.readouterr().err.startswith(f"{inputs[1]}: ")
     assert grey(tmp_path / "masks" / "1.png").shape == (5, 8)
-
-
-@pytest.mark.parametrize("kind", ["other", "missing", "none shipped"])
-def test_bad_weights_stop_before_anything_is_written(row, images, tmp_path, kind):
-    other = load_row("denoising", "report", overrides={"model.widths": [4, 16]})
-    good = save(network(row), tmp_path / "good.safetensors")
-    bad = {"other": [good, save(network(other), tmp_path / "x")], "missing": [good, tmp_path / "y"]}.get(kind)
-    if kind == "none shipped":
-        row = row.model_copy(update={"name": "nobody-trained-this"})
-    with pytest.raises(WeightsError, match="nobody-trained-this" if bad is None else str(bad[1])):
-        predict_files(row, list(images.values()), tmp_path / "masks", bad)
-    assert not (tmp_path / "masks").exists()
 
 
 # --- a row whose networks see images of one size ---
@@ -251,19 +239,18 @@ def face_network(row, image, seed=0):
     torch.manual_seed(seed)
     model = make_model(row).eval()
     model[0].set(np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.3, 0.1]))
-    model[1].head.bias.data -= torch.logit(torch.from_numpy(faces_by_hand([model], image))).median().float()
+    model[1].head.bias.data -= torch.logit(torch.from_numpy(faces_by_hand(model, image))).median().float()
     model.sizes = []
     model.register_forward_pre_hook(lambda module, inputs: module.sizes.append(tuple(inputs[0].shape)))
     return model
 
 
-def faces_by_hand(models, image, size=64):
-    """Mean probability at the image's own size, with PyTorch's interpolation in place of OpenCV's."""
-    batch = torch.tensor(image).permute(2, 0, 1)[None].double()
-    batch = (F.interpolate(batch, (size, size), mode="area") if size else batch).round().float() / 255
+def faces_by_hand(model, image):
+    """Probability at the image's own size, with PyTorch's interpolation in place of OpenCV's."""
+    batch = F.interpolate(torch.tensor(image).permute(2, 0, 1)[None].double(), (64, 64), mode="area")
     with torch.no_grad():
-        mean = torch.stack([torch.sigmoid(model.eval()(batch)) for model in models]).mean(0)
-    return F.interpolate(mean, image.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
+        found = torch.sigmoid(model.eval()(batch.round().float() / 255))
+    return F.interpolate(found, image.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
 @pytest.mark.parametrize("size", [(192, 128), (64, 320), (64, 64)])
@@ -276,7 +263,7 @@ def test_faces_are_seen_at_one_size_and_found_at_their_own(face_row, size):
     assert found.shape == size
     assert found.dtype == np.float32
     assert found.std() > 0.01
-    np.testing.assert_allclose(found, faces_by_hand([model], image), atol=0.02)
+    np.testing.assert_allclose(found, faces_by_hand(model, image), atol=0.02)
 
 
 @pytest.mark.parametrize("size", [(37, 91), (250, 70), (1, 1)])
@@ -311,25 +298,6 @@ def test_a_network_sees_images_at_the_size_that_it_was_trained_at(drawn, masked,
     mask = masked(row, make_model(row), drawn[:1], hints, trained)["wide.png"]
     assert [batch.shape for batch in seen] == [(1, 3, *expected)]
     assert mask.shape == BRUSH["wide"]
-
-
-def test_the_folds_weights_are_an_ensemble(face_row, tmp_path, monkeypatch):
-    monkeypatch.setattr("seglib.prediction.shipped", lambda folder: tmp_path / folder)
-    image = colour(128, 192)
-    cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])
-    models = [face_network(face_row, image, seed) for seed in range(3)]
-    for i, model in enumerate(models):
-        save(model, tmp_path / "weights" / "face_masks" / f"model-2.fold{i}.safetensors")
-    other = load_row("face_masks", "model-2", overrides={"model.widths": [4]})
-    save(make_model(other), tmp_path / "weights" / "face_masks" / "model-20.fold0.safetensors")  # another row's
-    assert predict_files(face_row, [tmp_path / "face.png"], tmp_path / "masks") == []
-    found = grey(tmp_path / "masks" / "face.png")
-    expected = faces_by_hand(models, image)
-    clear = np.abs(expected - 0.5) > 0.02
-    assert clear.mean() > 0.2
-    assert np.array_equal(found[clear], 255 * (expected >= 0.5)[clear])
-    for model in models:
-        assert not np.array_equal(found, 255 * (probability([model], image, 64) >= 0.5))
 
 
 # --- hints: a row whose networks refine what a user drew ---
@@ -391,26 +359,19 @@ def test_each_picture_has_its_own_hint(echo_row, drawn, tmp_path, masked):
         assert np.array_equal(found[image.name], 255 * rectangle(*BRUSH[image.stem]))
 
 
-@pytest.mark.parametrize(
-    ("kind", "suffix"),
-    [*product(["black and white", "faint", "colour"], ["png", "jpg", "bmp", "PNG"]), ("deep", "png")],
-)
-def test_a_hint_is_foreground_above_127(tmp_path, kind, suffix):
-    mask = rectangle(40, 64)
-    picture = {
-        "black and white": np.where(mask, 255, 0).astype(np.uint8),
-        "faint": np.where(mask, *((150, 100) if suffix == "jpg" else (128, 127))).astype(np.uint8),
-        "colour": np.dstack([np.where(mask, 255, 0)] * 3).astype(np.uint8),
-        "deep": np.where(mask, 0x8000, 0x7FFF).astype(np.uint16),
-    }[kind]
-    path = tmp_path / f"hint.{suffix}"
-    path.write_bytes(cv2.imencode(f".{suffix.lower()}", picture)[1])
-    found = read_hint(tmp_path, "hint", read_rough_mask)
-    assert found.dtype == np.int8
-    assert set(np.unique(found)) == {0, 1}
-    if suffix != "jpg":
-        assert np.array_equal(found > 0, mask)
-    assert np.mean((found > 0) == mask) > 0.97
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "PNG"])
+def test_a_hint_is_foreground_above_127(tmp_path, suffix):
+    mask, (above, below) = rectangle(40, 64), (150, 100) if suffix == "jpg" else (128, 127)
+    pictures = [np.where(mask, 255, 0), np.dstack([np.where(mask, 255, 0)] * 3), np.where(mask, above, below)]
+    pictures = [picture.astype(np.uint8) for picture in pictures]
+    if suffix == "png":
+        pictures.append(np.where(mask, 0x8000, 0x7FFF).astype(np.uint16))
+    for picture in pictures:
+        (tmp_path / f"hint.{suffix}").write_bytes(cv2.imencode(f".{suffix.lower()}", picture)[1])
+        found = read_hint(tmp_path, "hint", read_rough_mask)
+        assert found.dtype == np.int8
+        assert set(np.unique(found)) == {0, 1}
+        assert np.mean((found > 0) == mask) > (0.97 if suffix == "jpg" else 0.9999)
 
 
 @pytest.mark.parametrize("stem", ["a[1]", "a*", "photo of 5.10.", "ä ?", "1.b"])
@@ -470,30 +431,55 @@ def test_a_bad_hint_fails_its_image_alone(drawn, tmp_path, capsys, kind):
 
 
 @pytest.mark.parametrize(
-    ("report", "name", "hints", "message"),
+    ("report", "name", "widths", "hints", "message"),
     [
-        ("denoising", "report", "hints", "denoising takes no hints, got "),
-        ("face_masks", "model-2", "hints", "face_masks takes no hints, got "),
-        ("neural_segmentello", "tiny16-32_bce-dice", None, "takes a folder of hints (--hints), got none"),
-        ("neural_segmentello", "tiny16-32_bce-dice", "nowhere", "expected a folder of hints, got "),
-        ("neural_segmentello", "tiny16-32_bce-dice", "wide.png", "expected a folder of hints, got "),
-        ("neural_segmentello", "hint", "hints", "classical baseline"),
+        ("denoising", "report", {}, "hints", "denoising takes no hints, got "),
+        ("face_masks", "model-2", {}, "hints", "face_masks takes no hints, got "),
+        ("neural_segmentello", "tiny16-32_bce-dice", {}, None, "takes a folder of hints (--hints), got none"),
+        ("neural_segmentello", "tiny16-32_bce-dice", {}, "nowhere", "expected a folder of hints, got "),
+        ("neural_segmentello", "tiny16-32_bce-dice", {}, "wide.png", "expected a folder of hints, got "),
+        ("neural_segmentello", "hint", None, "hints", "classical baseline"),
+        ("denoising", "otsu", None, None, "classical baseline"),
+        ("denoising", "reprot", None, None, "did you mean 'report'"),
+        ("denoising", "report", None, None, "model.safetensors: expected a safetensors file"),
+        ("denoising", "report", {"model.widths": [4]}, None, "weights of another network"),
     ],
 )
-def test_hints_too_many_or_too_few_stop_before_anything_is_written(
-    drawn, tmp_path, capsys, report, name, hints, message
+def test_mistakes_end_in_one_sentence_before_anything_is_written(
+    drawn, tmp_path, capsys, report, name, widths, hints, message
 ):
-    row = load_row(report, name)
-    path = tmp_path / "model.safetensors"
-    if row.model:
-        save(make_model(row), path)
-    command = ["predict", report, name, *map(str, drawn), "--out", str(tmp_path / "masks"), "--weights", str(path)]
-    assert main(command + (["--hints", str(tmp_path / hints)] if hints else [])) == 1
+    good, path = tmp_path / "good.safetensors", tmp_path / "model.safetensors"
+    if widths is not None:
+        save(make_model(load_row(report, name, overrides=widths)), path)
+    given = [save(make_model(load_row(report, name)), good), path] if "another network" in message else [path]
+    command = ["predict", report, name, *map(str, drawn), "--out", str(tmp_path / "masks"), "--weights"]
+    assert main([*command, *map(str, given)] + (["--hints", str(tmp_path / hints)] if hints else [])) == 1
     said = capsys.readouterr().err
     assert said.startswith("seglib predict: ")
     assert message in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "masks").exists()
+
+
+def test_a_row_without_weights_is_named(row, images, tmp_path):
+    with pytest.raises(WeightsError, match="nobody-trained-this"):
+        predict_files(row.model_copy(update={"name": "nobody-trained-this"}), list(images.values()), tmp_path / "masks")
+    assert not (tmp_path / "masks").exists()
+
+
+def test_the_command_and_a_folder_that_cannot_be_written(images, tmp_path, capsys):
+    path = save(network(load_row("denoising", "report")), tmp_path / "model.safetensors")
+
+    def command(*inputs, out=tmp_path / "masks"):
+        return main(["predict", "denoising", "report", *map(str, inputs), "--out", str(out), "--weights", str(path)])
+
+    assert command(images["wide"], images["high"]) == 0
+    assert capsys.readouterr().err == ""
+    assert grey(tmp_path / "masks" / "high.png").shape == SIZES["high"]
+    assert command(images["wide"], tmp_path / "missing.png") == 1
+    assert "missing.png: no such file" in capsys.readouterr().err
+    assert command(images["wide"], out=path) == 1
+    assert f"cannot write the mask: File exists: '{path / 'wide.png'}'" in capsys.readouterr().err
 
 
 def test_the_object_view_and_colours_are_seen_where_the_row_has_them(drawn, tmp_path, masked, seen):
@@ -505,50 +491,3 @@ def test_the_object_view_and_colours_are_seen_where_the_row_has_them(drawn, tmp_
     masked(row, network(row), drawn[:1], tmp_path / "hints")
     photo = cv2.imread(str(drawn[0]), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_allclose(seen[1][0, 1:4], photo.transpose(2, 0, 1) / 255, atol=1e-6)
-
-
-# --- the command ---
-
-
-@pytest.fixture
-def command(tmp_path):
-    """`python -m seglib predict denoising report …` with an untrained network; gives the exit code."""
-    path = save(network(load_row("denoising", "report")), tmp_path / "model.safetensors")
-
-    def predict(*inputs, weights=path, row="report"):
-        arguments = ["predict", "denoising", row, *map(str, inputs), "--out", str(tmp_path / "masks")]
-        return main([*arguments, "--weights", str(weights)])
-
-    return predict
-
-
-def test_exit_code(command, images, tmp_path, capsys):
-    assert command(images["wide"], images["high"]) == 0
-    assert capsys.readouterr().err == ""
-    (tmp_path / "masks" / "wide.png").unlink()
-    assert command(images["wide"], tmp_path / "missing.png") == 1
-    assert "missing.png: no such file" in capsys.readouterr().err
-    assert grey(tmp_path / "masks" / "wide.png").shape == SIZES["wide"]
-
-
-@pytest.mark.parametrize("kind", ["other network", "missing weights", "unknown row", "baseline"])
-def test_mistakes_end_in_one_sentence_and_exit_code_1(command, images, tmp_path, capsys, kind):
-    tiny = load_row("denoising", "report", overrides={"model.widths": [4]})
-    options, named = {
-        "other network": ({"weights": save(network(tiny), tmp_path / "tiny")}, "weights of another network"),
-        "missing weights": ({"weights": tmp_path / "none"}, "none: expected a safetensors file"),
-        "unknown row": ({"row": "reprot"}, "did you mean 'report'"),
-        "baseline": ({"row": "otsu"}, "classical baseline"),
-    }[kind]
-    assert command(images["wide"], **options) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("seglib predict: ")
-    assert named in said
-    assert len(said.splitlines()) == 1
-    assert not (tmp_path / "masks").exists()
-
-
-def test_a_folder_that_cannot_be_written_is_named(command, images, tmp_path, capsys):
-    (tmp_path / "masks").write_text("a file")
-    assert command(images["wide"]) == 1
-    assert f"cannot write the mask: File exists: '{tmp_path / 'masks' / 'wide.png'}'" in capsys.readouterr().err
