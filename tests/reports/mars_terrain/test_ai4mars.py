@@ -152,7 +152,6 @@ def test_photographs_that_experts_labelled_are_the_test_set(source, tmp_path):
     write(agreed / f"{name}_merged.png", gold)
     assert build_from_ai4mars(source, tmp_path / "with.npz") == 2
     test = mars.read_test_set(tmp_path / "with.npz")
-    assert test.shape == (1, 64, 128)
-    assert test.dtype == np.uint8
+    assert (test.shape, test.dtype) == ((1, 64, 128), np.uint8)
     assert abs(test[0, :, 5].astype(int) - (255 - np.arange(64, 128) * 2)).max() <= 2
     assert set(mars.read_homework(tmp_path / "with.npz").ids) == {STEM}

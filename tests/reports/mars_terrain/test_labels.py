@@ -1,6 +1,7 @@
 """Inspecting and mending labels, against brute force, hand-drawn cases, drawn terrain and the real rows."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -115,27 +116,18 @@ def test_the_worst():
 
 def grown_by_loops(image, labels, radius, threshold, iterations):
     """`improve_labels`, pixel by pixel."""
-    circle = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    offsets = [(y - radius, x - radius) for y, x in zip(*np.nonzero(circle))]
-    height, width = labels.shape
-
-    def around(y, x):
-        return [(y + dy, x + dx) for dy, dx in offsets if 0 <= y + dy < height and 0 <= x + dx < width]
-
-    smooth = {
-        place
+    circle = np.argwhere(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, 2 * [2 * radius + 1])) - radius
+    near = {
+        place: [tuple(other) for other in circle + place if (other >= 0).all() and (other < labels.shape).all()]
         for place in np.ndindex(labels.shape)
-        if np.ptp([int(image[other]) for other in around(*place)]) < threshold
     }
+    smooth = {place for place in near if np.ptp([int(image[other]) for other in near[place]]) < threshold}
     for _ in range(iterations):
         new = labels.copy()
-        for place in np.ndindex(labels.shape):
-            votes = {}
-            for other in around(*place):
-                if labels[other] and other in smooth:
-                    votes[labels[other]] = votes.get(labels[other], 0) + 1
+        for place in near:
+            votes = Counter(labels[other] for other in near[place] if labels[other] and other in smooth)
             most = max(votes.values(), default=0)
-            if most > votes.get(labels[place], 0):
+            if most > votes[labels[place]]:
                 new[place] = min(k for k, count in votes.items() if count == most)
         labels = new
     return labels

@@ -115,8 +115,7 @@ def test_parts_are_as_large_as_asked_for_and_depend_on_the_seed():
 def test_items_and_their_ignored_background():
     terrain = terrain_of(6)
     image, target = mars.TerrainDataset(terrain, (4, 9))[2]
-    assert image.shape == (1, 4, 9)
-    assert image.dtype == torch.float32
+    assert (image.shape, image.dtype) == ((1, 4, 9), torch.float32)
     assert (image[0].numpy() * 255).round().tolist() == terrain.images[2].tolist()
     assert target.dtype == torch.int64
     assert target.tolist() == terrain.labels[2].tolist()

@@ -39,40 +39,30 @@ def test_a_row_on_drawn_terrain(tmp_path):
     assert 0 < result["metrics"]["mean_iou_error"] < 0.3
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data.labels": "clean"},
-        {"data.labels": "improved"},
-        {"data.remove_outliers": False},
-        {"data.drop_worst": 0.2},
-        {"data.share": 0.3},
-        {"data.copies": 3},
-        {"data.background": "ignored"},
-    ],
-)
-def test_what_the_training_part_holds(changes):
-    plain, other = (
-        experiment.make_data(load_row("mars_terrain", "baseline", overrides=TINY | more), 0) for more in ({}, changes)
-    )
-    (key,) = changes
-    before, after = plain.train.terrain, other.train.terrain
-    assert (plain.test.terrain.labels == other.test.terrain.labels).all()
-    assert len(other.train) == len(after) * (3 if key == "data.copies" else 1)
-    if key == "data.labels":
-        assert (after.labels != before.labels).any()
-        assert (after.images == before.images).all()
-    if changes == {"data.labels": "clean"}:
-        assert (after.labels == before.clean).all()
-    if key == "data.remove_outliers":
-        assert sum(name.startswith("alien") for name in after.ids) > 0
-    if key == "data.drop_worst":
-        assert len(after) < len(before)
-    if key == "data.share":
-        assert set(after.ids) < set(before.ids)
-        assert abs(len(set(after.ids)) - 0.3 * len(set(before.ids))) <= 1
-    if key == "data.background":
-        assert not (other.train[0][1] == 0).any()
+def test_what_the_training_part_holds():
+    def made(**changes):
+        changes = {f"data.{key}": value for key, value in changes.items()}
+        return experiment.make_data(load_row("mars_terrain", "baseline", overrides=TINY | changes), 0)
+
+    def training(**changes):
+        data = made(**changes)
+        assert (data.test.terrain.labels == plain.test.terrain.labels).all()  # the others stay as they are
+        assert len(data.train) == len(data.train.terrain)
+        return data.train.terrain
+
+    plain = made()
+    before = training()
+    assert (training(labels="clean").labels == before.clean).all()
+    improved = training(labels="improved")
+    assert (improved.labels != before.labels).any()
+    assert (improved.images == before.images).all()
+    assert any(name.startswith("alien") for name in training(remove_outliers=False).ids)
+    assert len(training(drop_worst=0.2)) < len(before)
+    some, every = (set(rows.ids) for rows in (training(share=0.3), before))
+    assert some < every
+    assert abs(len(some) - 0.3 * len(every)) <= 1
+    assert len(made(copies=3).train) == 3 * len(before)
+    assert not (made(background="ignored").train[0][1] == 0).any()
 
 
 def test_clean_labels_of_real_rows_do_not_exist(tmp_path):
@@ -108,8 +98,7 @@ def test_predict_writes_labels(tmp_path, capsys):
     counts = {"stack": 4, "homework": 2, "training": 4}
     assert set(found) == {"one", *(f"{name}_{i:05d}" for name, count in counts.items() for i in range(count))}
     for labels in found.values():
-        assert labels.shape == mars.SIZE
-        assert labels.dtype == np.uint8
+        assert (labels.shape, labels.dtype) == (mars.SIZE, np.uint8)
         assert set(np.unique(labels)) <= {1, 2, 3, 4}
     assert (found["one"] == found["stack_00000"]).all()
     assert (found["homework_00000"] == found["stack_00002"]).all()

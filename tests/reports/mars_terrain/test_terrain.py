@@ -6,6 +6,7 @@ import pytest
 from seglib.reports.mars_terrain import mars, terrain
 from seglib.reports.mars_terrain.labels import class_shares
 
+pytestmark = pytest.mark.slow  # so many rows take seconds to draw
 REAL_SHARES = [0.23, 0.29, 0.38, 0.09]  # background, soil, bedrock and sand
 
 

@@ -227,9 +227,9 @@ def test_it_is_built_from_the_command_line(voc, capsys):
     assert main(arguments) == 0
     assert "2 photographs with strokes and masks" in capsys.readouterr().out
     build(voc, seed=3)
-    assert contents(voc / "here/scribbles/train") == contents(voc / "data/scribbles/train")
-    assert main(arguments) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert main([*arguments[:-1], "4"]) == 1
+    assert "is there already; give a new folder" in capsys.readouterr().err
+    assert contents(voc / "here/scribbles/train") == contents(voc / "data/scribbles/train")  # what is there is kept
     assert main(["build", "scribbles", str(voc / "VOC2012"), "--out", str(voc / "there")]) == 1
     assert "SegmentationClass" in capsys.readouterr().err
 
@@ -265,13 +265,6 @@ def test_strokes_depend_on_seed_and_name_alone(voc):
     assert alone.items() <= one.items()
     different = {name for name in one if one[name] != other[name]}
     assert different == {name for name in one if name.startswith("scribbles/")}
-
-
-def test_a_folder_that_is_there_is_kept(voc):
-    (voc / "out").mkdir()
-    with pytest.raises(DataError, match=r"out is there already; give a new folder"):
-        build(voc, "out")
-    assert contents(voc / "out") == {}
 
 
 def test_without_a_usable_photograph_or_when_it_fails_midway_nothing_is_left(voc, monkeypatch):
@@ -319,10 +312,9 @@ def any_mask(seed):
 
 
 # OpenCV's closing moves what it closes when its disc has an even diameter: round(9 * scale).
-SCALES = [0.1, 0.2, 0.25, 0.3, 0.4, 0.6, 0.78125, 1]
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", [0.1, 0.2, 0.25, 0.3, 0.4, 0.6, 0.78125, 1])
 def test_strokes_are_never_on_the_wrong_side(scale):
     kept = 0
     for seed in range(80):
@@ -410,14 +402,6 @@ def test_a_stroke_keeps_away_from_the_object_s_border():
     assert min(depth[scribble(mask, rng(seed)) > 0].min() for seed in range(20)) >= 1
     middle = [depth[skeletonize(scribble(mask, rng(seed)) > 0)].min() for seed in range(20)]
     assert min(middle) >= 1.5
-
-
-def test_a_ring_s_stroke_does_not_cross_its_hole():
-    ring = disc(200, 300, 100, 120, 80) & ~disc(200, 300, 100, 120, 50)
-    for seed in range(20):
-        hint = scribble(ring, rng(seed))
-        assert not (hint > 0)[~ring].any()
-        assert ndimage.label(hint > 0, EIGHT)[1] == 1
 
 
 def test_the_background_s_stroke_is_in_one_region_beside_the_object():
@@ -771,17 +755,6 @@ def test_what_comes_from_outside_is_background_and_not_drawn_on(level):
         elif not outside.any():
             assert np.ptp(image) < 10
     assert found > 10
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_labels_do_not_depend_on_colours(level):
-    image, strokes, mask = colour_coded()
-    one, other = (
-        items(ScribbleDataset(one_picture((picture, strokes, mask)), VIEW, augment=augmentation(level, VIEW)), 15)
-        for picture in (image, smooth_picture(*VIEW))
-    )
-    for first, second in zip(one, other):
-        assert all(map(np.array_equal, first[1:], second[1:]))
 
 
 def test_colour_jitter_and_blur_change_the_image_alone():
