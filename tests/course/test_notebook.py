@@ -98,8 +98,10 @@ def test_several_pictures_of_a_cell_are_numbered():
 def test_time_and_memory_of_the_course_s_own_notebooks_are_kept(tmp_path, monkeypatch):
     process = subprocess.Popen
 
-    def stand_in(command):
+    def stand_in(command, **options):
         """A process that runs nothing, and fails where the notebook would."""
+        if "seglib.course.notebook" not in command:  # somebody else's
+            return process(command, **options)
         shutil.copy(command[3], command[4])
         return process(["false" if "1 / 0" in Path(command[3]).read_text() else "true"])
 
