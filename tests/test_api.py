@@ -35,6 +35,7 @@ def test_what_people_look_for_is_there_and_listed():
         seglib.dise  # noqa: B018
 
 
+@pytest.mark.slow
 def test_it_is_loaded_when_it_is_first_used():
     program = """
 import json, sys
@@ -47,6 +48,7 @@ print(json.dumps([sorted(before), "torch" in sys.modules, "albumentations" in sy
     assert fresh(program) == [[], True, False]
 
 
+@pytest.mark.slow
 def test_no_import_asks_a_server_or_sets_what_others_have_set():
     program = """
 import importlib, json, pkgutil, socket

@@ -200,6 +200,7 @@ def checkout(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_sixth_report_is_one_folder_and_one_file(checkout):
     """Run, swept, predicted, scored and built in processes that know nothing else of it."""
     program = """
@@ -237,6 +238,7 @@ print(type(build_model("halves", "network")).__name__, file=sys.stderr)
     assert f"| A network (`network`) | 0.9000 | {network['metrics']['iou']:.4f} |" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_report_without_its_file_of_rows_is_told(checkout):
     (checkout / "seglib/reports/lost").mkdir(exist_ok=True)
     shutil.copy(checkout / "seglib/reports/halves/report.py", checkout / "seglib/reports/lost/report.py")

@@ -178,6 +178,7 @@ def test_a_quick_training_prints_its_epochs_and_leaves_nothing(tmp_path, monkeyp
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mounted", [False, True])
 def test_a_full_training_says_how_long_and_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys, mounted):
     monkeypatch.setattr(notebook, "root", lambda: tmp_path / "course")
@@ -234,6 +235,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("report", reports())
 def test_every_kind_of_data_can_be_timed(report):
     (name,) = (name for its, name in SMALL if its == report)

@@ -47,6 +47,7 @@ def test_its_metrics_are_those_of_the_weights_that_were_kept(outcome):
     assert all(torch.equal(kept[name], tensor) for name, tensor in outcome.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_result_and_another_another(outcome, tmp_path):
     same = experiment.run("denoising", "report", overrides=TINY, seed=3, out=tmp_path / "results")
     assert same.result["metrics"] == outcome.result["metrics"]

@@ -269,6 +269,7 @@ def test_a_backend_is_given_what_is_left_to_do_and_how(tmp_path, monkeypatch):
         ]
 
 
+@pytest.mark.slow
 def test_cells_in_processes_of_their_own(tmp_path):
     """Which know the shipped file alone."""
     counts = (10, 11, 12)

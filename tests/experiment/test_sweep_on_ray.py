@@ -74,6 +74,7 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_node_is_killed_in_mid_sweep_and_every_cell_is_done_once(tmp_path, checkout, cluster):
     results, runs = tmp_path / "results/denoising/sweeps/small.json", tmp_path / "runs/denoising/sweeps/small"
     command = [sys.executable, "-m", "seglib", "sweep", "denoising", "small", "--backend", "ray"]
