@@ -113,6 +113,7 @@ def test_logits_do_not_depend_on_the_order_in_memory(network):
         torch.testing.assert_close(model(other), logits, rtol=1e-3, atol=1e-3 * logits.std().item())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_training_differs_by_batch_norm_and_dropout_alone(network):
     """With these in evaluation mode, all that is left in training mode gives the same to the last bit; with them in
@@ -135,6 +136,7 @@ def test_training_differs_by_batch_norm_and_dropout_alone(network):
     assert torch.equal(model(images), logits)
 
 
+@pytest.mark.slow
 def test_every_trainable_parameter_receives_a_finite_gradient(network):
     """From a batch of two; and in the hand-built networks every convolution's weights one that is not nothing."""
     row, model = network
@@ -154,6 +156,7 @@ def test_every_trainable_parameter_receives_a_finite_gradient(network):
         model.eval()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_what_was_saved_and_loaded_gives_the_same_to_the_last_bit(network, tmp_path):
     row, model = network
