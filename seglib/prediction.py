@@ -44,10 +44,7 @@ def load_model(report: str, row: str, fold: int | None = None) -> nn.Module:
                 f"{', '.join(path.name for path in files)}"
             )
         files = chosen
-    networks = []
-    for path in files:
-        networks.append(copy.deepcopy(network))
-        weights.load(networks[-1], path)
+    networks = _loaded(network, files)
     return (networks[0] if len(networks) == 1 else Ensemble(networks)).eval()
 
 
@@ -66,6 +63,15 @@ def shipped_weights(report: str, row: str) -> list[Path]:
             f"train them with `python -m seglib run {report} {row}` and name the file with --weights"
         )
     return files
+
+
+def _loaded(network: nn.Module, files: Sequence[str | Path]) -> list[nn.Module]:
+    """A copy of a network for each of the weights files, with its weights."""
+    networks = []
+    for path in files:
+        networks.append(copy.deepcopy(network))
+        weights.load(networks[-1], path)
+    return networks
 
 
 class Ensemble(nn.Module):
@@ -121,11 +127,9 @@ def predict_files(
     if hints is not None and not Path(hints).is_dir():
         raise ValueError(f"expected a folder of hints, got {hints}")
     network = make_model(row)  # before the weights are looked for: a classical baseline has neither
-    ensemble = []
-    for path in weight_files or shipped_weights(row.report, row.name):
-        model = copy.deepcopy(network)
-        weights.load(model, path)
-        ensemble.append((model, row.data.seen_at(weights.metadata(path).get("size", str(row.data.resize)))))
+    files = weight_files or shipped_weights(row.report, row.name)
+    models = _loaded(network, files)
+    seen = [row.data.seen_at(weights.metadata(path).get("size", str(row.data.resize))) for path in files]
     failed: list[str] = []
     written: dict[str, Path] = {}
     labelled: list[np.ndarray] = []
@@ -136,7 +140,7 @@ def predict_files(
                     raise ValueError(f"its mask would replace that of {written[stem]}")
                 written[stem] = path
                 hint = None if hints is None else read_hint(Path(hints), stem, report.read_hint)
-                found = [report.probability([model], image, data, hint) for model, data in ensemble]
+                found = [report.probability([model], image, data, hint) for model, data in zip(models, seen)]
                 mask = decide(np.mean(found, axis=0))
                 write_mask(Path(out) / f"{stem}.png", mask)
                 if submission:

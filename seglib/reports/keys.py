@@ -44,13 +44,28 @@ class Data(Strict):
         """Of a network's input."""
 
     @property
-    @abstractmethod
     def resize(self) -> str | int | None:
         """The size that a network of this row is used at, as its weights file says it; None: pictures' own."""
+        return None
 
-    @abstractmethod
     def seen_at(self, size: str) -> Self:
         """The same for a network whose weights file says that `size` is its `resize`."""
+        return self
+
+
+class SizedData(Data):
+    """Data whose networks see pictures at a width and height."""
+
+    width: int
+    height: int
+
+    @property
+    def resize(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    def seen_at(self, size: str) -> Self:
+        width, height = map(int, size.split("x"))
+        return self.model_copy(update={"width": width, "height": height})
 
 
 class LibraryNetwork(Strict):

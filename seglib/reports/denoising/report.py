@@ -44,13 +44,6 @@ class Shapes(Data):
     def channels(self) -> int:
         return 1
 
-    @property
-    def resize(self) -> None:
-        return None
-
-    def seen_at(self, size: str) -> Shapes:
-        return self
-
 
 class Baseline(Strict):
     """A classical method in place of a network: a filter of `baselines.FILTERS`, then Otsu's threshold."""

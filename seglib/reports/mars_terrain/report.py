@@ -16,7 +16,7 @@ from torch import nn
 from ...metrics import ClassMetrics, class_ious
 from ...training import predict
 from ..base import Report, Splits
-from ..keys import ConfigError, Data, Row, Strict
+from ..keys import ConfigError, Data, Row, SizedData, Strict
 from . import labels as inspection
 from . import mars, terrain
 from .ai4mars import build_from_ai4mars
@@ -26,7 +26,7 @@ RESAMPLES = 200  # of the test photographs, for how much a metric depends on whi
 generated_terrain = cache(terrain.generate)  # rows with the same terrain need not draw it again
 
 
-class Mars(Data):
+class Mars(SizedData):
     """The homework's rows where the folder of real data is given, else generated terrain.
 
     Attributes:
@@ -68,14 +68,6 @@ class Mars(Data):
     @property
     def channels(self) -> int:
         return 1
-
-    @property
-    def resize(self) -> str:
-        return f"{self.width}x{self.height}"
-
-    def seen_at(self, size: str) -> Mars:
-        width, height = map(int, size.split("x"))
-        return self.model_copy(update={"width": width, "height": height})
 
 
 class Baseline(Strict):

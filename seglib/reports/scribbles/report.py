@@ -16,7 +16,7 @@ from torch import nn
 from ...data import challenge, strokes
 from ...metrics import boundary_metrics, iou, reliability
 from ..base import Report, Splits, measure_masks
-from ..keys import Data, Probability, Row, Strict
+from ..keys import Data, Probability, Row, SizedData, Strict
 from . import baselines, scribbles
 from .scribbles import fill_in
 
@@ -25,7 +25,7 @@ STROKES_LEFT = (0.0, 0.1, 0.25, 0.5)  # of each stroke's pixels, from a dot on
 generated_scribbles = cache(scribbles.generated)  # rows with the same scenes need not draw them again
 
 
-class Scribbles(Data):
+class Scribbles(SizedData):
     """The challenge's photographs where the folder of real data is given, else scenes.
 
     Attributes:
@@ -66,14 +66,6 @@ class Scribbles(Data):
     def channels(self) -> int:
         """Colours, strokes and clues."""
         return 4 + len(self.clues)
-
-    @property
-    def resize(self) -> str:
-        return f"{self.width}x{self.height}"
-
-    def seen_at(self, size: str) -> Scribbles:
-        width, height = map(int, size.split("x"))
-        return self.model_copy(update={"width": width, "height": height})
 
 
 class Baseline(Strict):
