@@ -6,8 +6,10 @@ import argparse
 import json
 import os
 import sys
+import warnings
 
 try:
+    from .data.images import DataWarning
     from .reports import find_report, reports
     from .reports.keys import SCALES, ConfigError
     from .rows import check_report, load_row, load_rows, parse_override
@@ -85,11 +87,17 @@ def main(arguments: list[str] | None = None) -> int:
     address.add_argument("url", metavar="https://github.com/OWNER/REPOSITORY")
 
     options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal may not know × and −
+            stream.reconfigure(errors="replace")
     try:
-        return COMMANDS[options.command](options)
-    except KeyboardInterrupt:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DataWarning)
+            warnings.showwarning = _show_warning
+            return COMMANDS[options.command](options)
+    except KeyboardInterrupt as stop:
         place = "where it stopped" if options.command == "download" else "after the last whole epoch"
-        print(f"interrupted; the same command goes on {place}", file=sys.stderr)
+        print(str(stop) or f"interrupted; the same command goes on {place}", file=sys.stderr)
         return 130
     except ModuleNotFoundError as missing:
         print(f"seglib: {missing}", file=sys.stderr)
@@ -97,6 +105,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, OSError, ValueError, RuntimeError) as error:
         print(f"seglib {options.command}: {error}", file=sys.stderr)
         return 1
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """As Python does, but what is said of a user's data in a line of its own, without the place in the program."""
+    where = "" if issubclass(category, DataWarning) else f"{filename}:{lineno}: {category.__name__}: "
+    print(f"{where}{message}", file=file or sys.stderr)
 
 
 def _rows(options) -> int:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import requests
 from tqdm import tqdm
 
+from .files import user_path
 from .rows import nearest
 
 TRIES = 5  # connections in a row that bring nothing new, before a download is given up
@@ -96,7 +97,7 @@ def download(name: str, data: str | Path | None = None) -> Path:
     if not data:
         raise DownloadError("expected a folder for the data, as --data DIR or in SEGLIB_DATA; got neither")
     subfolder, archives = DATASETS[name]
-    folder = Path(data) / subfolder
+    folder = user_path(data) / subfolder
     wanted = [archive for archive in archives if _missing(archive, folder)]
     if not wanted:
         print(f"{name} is there already, complete: {folder}")

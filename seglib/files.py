@@ -11,7 +11,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-__all__ = ["root", "shipped", "write_grey", "write_mask", "write_whole"]
+__all__ = ["root", "shipped", "user_path", "write_grey", "write_mask", "write_whole"]
 
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str = "file") -> Path:
@@ -22,7 +22,7 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str
     Raises:
         OSError: the folder cannot be made or written to, or the disk is full; the message names `what` and `path`.
     """
-    path = Path(path)
+    path = user_path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +40,18 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str
             raise OSError(error.errno, f"cannot write the {what}: {error.strerror or error}", str(path)) from error
         raise
     return path
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user gave it; `~` is the home folder, which a shell does not see to everywhere.
+
+    Raises:
+        ValueError: nobody knows where the home folder is.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path}: the home folder is not known; name it in full") from None
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> Path:

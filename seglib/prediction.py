@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import weights
-from .data.images import read_arrays, read_photograph
+from .data.images import DataError, only_one, pictures_in, plain_name, read_arrays, read_photograph
 from .experiment import make_model
-from .files import shipped, write_mask
+from .files import shipped, user_path, write_mask
 from .reports import find_report
-from .reports.keys import Row
+from .reports.keys import Data, Row
 from .rows import load_row
 
 
@@ -65,6 +65,21 @@ def shipped_weights(report: str, row: str) -> list[Path]:
     return files
 
 
+def _is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz"
+
+
+def _seen_at(row: Row, path: Path) -> Data:
+    """The row's data at the size that the network of a weights file is used at."""
+    size = weights.metadata(path).get("size", str(row.data.resize))
+    try:
+        return row.data.seen_at(size)
+    except ValueError:
+        raise weights.WeightsError(
+            f"{path}: expected a size such as {row.data.resize} in its head, got {size!r}"
+        ) from None
+
+
 def _loaded(network: nn.Module, files: Sequence[str | Path]) -> list[nn.Module]:
     """A copy of a network for each of the weights files, with its weights."""
     networks = []
@@ -104,6 +119,8 @@ def predict_files(
     Several weights files are an ensemble: their probabilities are averaged. The arrays of an npz file become
     STEM_00000.png and so on. An input that cannot be read is named on stderr and left out; the others are done.
 
+    A photograph is turned as its orientation tag says, and its mask has the size that it has then; so must its hint.
+
     Args:
         hints: for a report whose networks start from what a user drew: the folder with a picture for each image, under
             the same stem and of the same size, as the report's `read_hint` reads it.
@@ -116,38 +133,56 @@ def predict_files(
     Raises:
         WeightsError: before anything is written: weights that are missing or belong to another network.
         ValueError: likewise: hints where there is no use for them, or none where they are needed; a submission of
-            masks that are no class labels.
+            masks that are no class labels; a mask or submission that would replace an input, a hint or weights.
+        KeyboardInterrupt: says what is done and what is not.
     """
+    paths, out = [user_path(path) for path in images], user_path(out)
+    hints, submission = (None if path is None else user_path(path) for path in (hints, submission))
     report = find_report(row.report)
     if submission and row.data.OUTPUTS == 1:
         raise ValueError(f"a submission holds class labels; {row.report} has masks")
     if report.takes_hints != (hints is not None):
         wanted = "a folder of hints (--hints)" if report.takes_hints else "no hints"
         raise ValueError(f"{row.report} takes {wanted}, got {'none' if hints is None else hints}")
-    if hints is not None and not Path(hints).is_dir():
+    if hints is not None and not hints.is_dir():
         raise ValueError(f"expected a folder of hints, got {hints}")
     network = make_model(row)  # before the weights are looked for: a classical baseline has neither
-    files = weight_files or shipped_weights(row.report, row.name)
+    files = [user_path(path) for path in weight_files or shipped_weights(row.report, row.name)]
     models = _loaded(network, files)
-    seen = [row.data.seen_at(weights.metadata(path).get("size", str(row.data.resize))) for path in files]
+    seen = [_seen_at(row, path) for path in files]
+    drawn = {} if hints is None else pictures_in(hints)
+    kept = Kept([*paths, *files, *(path for same in drawn.values() for path in same)])
+    kept.check(out / f"{path.stem}.png" for path in paths if not _is_npz(path))
+    kept.check([] if submission is None else [submission])
+    if hints is not None and out.is_dir() and out.samefile(hints):
+        raise ValueError(f"masks in {out} would be taken for hints the next time; give another folder with --out")
     failed: list[str] = []
     written: dict[str, Path] = {}
     labelled: list[np.ndarray] = []
-    for path in map(Path, images):
+    for number, path in enumerate(paths):
         try:
             for stem, image in read_images(path, row.data.channels, report.pictures):
-                if stem in written:
-                    raise ValueError(f"its mask would replace that of {written[stem]}")
-                written[stem] = path
-                hint = None if hints is None else read_hint(Path(hints), stem, report.read_hint)
+                name = plain_name(stem)
+                if name in written:
+                    raise ValueError(f"its mask would replace that of {written[name]}")
+                written[name] = path
+                target = out / f"{stem}.png"
+                kept.check([target])
+                hint = None if hints is None else report.read_hint(hint_for(stem, drawn, hints))
                 found = [report.probability([model], image, data, hint) for model, data in zip(models, seen)]
                 mask = decide(np.mean(found, axis=0))
-                write_mask(Path(out) / f"{stem}.png", mask)
+                write_mask(target, mask)
                 if submission:
                     labelled.append(mask)
         except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
             failed.append(str(path))
             print(f"{path}: {str(error).removeprefix(f'{path}: ')}; skipped", file=sys.stderr)
+        except KeyboardInterrupt:
+            left = [str(one) for one in paths[number:]]
+            raise KeyboardInterrupt(
+                f"interrupted; {number - len(failed)} of {len(paths)} inputs are done, their masks in {out}; not done: "
+                f"{', '.join(failed + left)}" + (f"; {submission} is not written" if submission else "")
+            ) from None
     if submission and failed:
         print(f"{submission}: not written, for {len(failed)} of its pictures are missing", file=sys.stderr)
     elif submission:
@@ -161,18 +196,39 @@ def decide(probability: np.ndarray) -> np.ndarray:
     return probability >= 0.5 if probability.ndim == 2 else probability.argmax(0).astype(np.uint8)
 
 
-def read_hint(folder: Path, stem: str, read: Callable[[Path], np.ndarray]) -> np.ndarray:
-    """The hint for an image from the file in a folder that has its stem, as `read` gives it: int8 (H, W).
+class Kept:
+    """Files that nothing may be written over, by whatever name or link they are reached."""
+
+    def __init__(self, paths: Iterable[Path]):
+        self.files = {identity: path for path in paths if (identity := self._identity(path))}
+
+    @staticmethod
+    def _identity(path: Path) -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except (OSError, ValueError):  # there is none
+            return None
+        return found.st_dev, found.st_ino
+
+    def check(self, targets: Iterable[Path]) -> None:
+        """Raises ValueError, naming both, where one of the targets is one of the files."""
+        for target in targets:
+            if file := self.files.get(self._identity(target)):
+                raise ValueError(
+                    f"{target} would replace {file}, which is an input, a hint or weights; write to another place"
+                )
+
+
+def hint_for(stem: str, drawn: Mapping[str, list[Path]], folder: Path) -> Path:
+    """The file among those of a folder (see `pictures_in`) that is the hint for an image with this stem.
 
     Raises:
-        ValueError: there is none or more than one, or `read` cannot use it.
+        DataError: there is none or more than one.
     """
-    candidates = sorted(path for path in folder.iterdir() if path.stem == stem)
-    if not candidates:
-        raise ValueError(f"no hint {stem}.png in {folder}")
-    if len(candidates) > 1:
-        raise ValueError(f"expected one hint in {folder}, got {', '.join(path.name for path in candidates)}")
-    return read(candidates[0])
+    found = drawn.get(plain_name(stem), [])
+    if not found:
+        raise DataError(f"no hint {stem}.png in {folder}")
+    return only_one(found, "hint")
 
 
 def read_images(
@@ -182,9 +238,9 @@ def read_images(
     whose arrays `pictures` says which they are.
 
     Raises:
-        ValueError: it cannot be read, or the arrays are no pictures.
+        ValueError: it cannot be read, or the arrays are no pictures, or none.
     """
-    if path.suffix != ".npz":
+    if not _is_npz(path):
         yield path.stem, read_photograph(path, grey=channels == 1)
         return
     arrays = read_arrays(path)
@@ -195,4 +251,6 @@ def read_images(
         raise ValueError(
             f"expected uint8 images (N, H, W{', C' if channels > 1 else ''}), got {stack.dtype} {stack.shape}"
         )
+    if not len(stack):
+        raise ValueError(f"holds no picture: its array of images is {stack.shape}")
     yield from ((f"{path.stem}_{i:05d}", image) for i, image in enumerate(stack))

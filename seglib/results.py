@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .files import root, shipped, write_whole
+from .files import root, shipped, user_path, write_whole
 from .reports.keys import SCALES
 from .rows import load_rows
 
@@ -47,7 +47,7 @@ SIZES = {"parameters": 1, "checkpoint_mib": 12 / 2**20}
 
 def results_folder(out: str | Path | None = None) -> Path:
     """Where results are written: `out`, else `results` in the checkout, or in the working folder."""
-    return Path(out).absolute() if out is not None else (root() or Path.cwd()) / "results"
+    return user_path(out).absolute() if out is not None else (root() or Path.cwd()) / "results"
 
 
 def result_path(

@@ -34,7 +34,7 @@ def load(model: nn.Module, path: str | Path) -> None:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: expected a safetensors file of weights: {error}") from None
+        raise _not_weights(path, error) from None
     expected = model.state_dict()
     for name in expected.keys() | tensors.keys():
         if name not in tensors or name not in expected or tensors[name].shape != expected[name].shape:
@@ -46,6 +46,17 @@ def load(model: nn.Module, path: str | Path) -> None:
 
 
 def metadata(path: str | Path) -> dict[str, str]:
-    """The words that `save` put into a file: report, row, scale and so on."""
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}
+    """The words that `save` put into a file: report, row, scale and so on.
+
+    Raises:
+        WeightsError: no such file, or not a safetensors file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise _not_weights(path, error) from None
+
+
+def _not_weights(path: str | Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path}: expected a safetensors file of weights: {error}")

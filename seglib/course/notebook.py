@@ -9,21 +9,22 @@ import json
 import math
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from .. import results
 from ..extras import need
-from ..files import root, write_whole
+from ..files import root, user_path, write_whole
 from ..reports import reports
 from ..reports.keys import SCALES, ConfigError, Row
 from ..rows import load_row
@@ -136,7 +137,8 @@ def expected_seconds(row: Row, data: Splits, seed: int = 0) -> float:
 
 def data_folder() -> str | None:
     """The folder with real data for a notebook: None, the embedded data, unless SEGLIB_NOTEBOOK_DATA names one."""
-    return os.environ.get("SEGLIB_NOTEBOOK_DATA") or None
+    folder = os.environ.get("SEGLIB_NOTEBOOK_DATA")
+    return str(user_path(folder)) if folder else None
 
 
 def show_source(*objects) -> None:
@@ -196,15 +198,13 @@ def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool =
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"no such notebook: {', '.join(missing)}")
-    out = Path(out)
+    out = user_path(out)
     records, failed = {}, 0
     for path in paths:
         start = time.perf_counter()
         command = [sys.executable, "-m", "seglib.course.notebook", str(path), str(out), "in-place" if in_place else ""]
-        process = subprocess.Popen(command)
-        _, status, usage = os.wait4(process.pid, 0)
+        status, memory = _run_watched(command)
         seconds = time.perf_counter() - start
-        memory = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
         failed += status != 0
         print(
             f"{path.name}: {'FAILED' if status else 'done'} in {seconds:.0f} s, peak memory {memory:.0f} MB", flush=True
@@ -329,6 +329,18 @@ def figures_page(paths: Iterable[Path]) -> str:
     )
     head = f'<meta charset="utf-8"><title>All figures</title><style>{style}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def _run_watched(command: Sequence[str]) -> tuple[int, float]:
+    """Runs a command; its exit status, and the most memory, in MiB, that it or a process of its own had."""
+    process, most = psutil.Popen(command), 0
+    while True:
+        with suppress(psutil.Error):  # one may end while it is looked at
+            most = max(most, *(one.memory_info().rss for one in (process, *process.children(recursive=True))))
+        try:
+            return process.wait(timeout=0.1), most / 2**20
+        except psutil.TimeoutExpired:
+            continue
 
 
 def set_address(url: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pycocotools import mask as rle
 
 from ..files import write_grey
 from .coco import Object
-from .images import DataError, read_labels, read_photograph
+from .images import BORDER, DataError, only_one, pictures_in, read_labels, read_photograph
 
 CHALLENGE = Path("scribbles")
 SIZE = (375, 500)  # height and width of the challenge's photographs
@@ -49,34 +50,35 @@ class Scribbled:
 
 
 def read_challenge(folder: str | Path, part: str = "train") -> Scribbled:
-    """A part of the challenge below a folder of real data, ordered by name.
+    """A part of the challenge below a folder of real data, ordered by name; all pixels as they are stored.
 
     Args:
-        folder: with `scribbles/PART/images/*.jpg`, and under the same stems `scribbles/*.png` and, in the training
-            part, `ground_truth/*.png`.
+        folder: with pictures in `scribbles/PART/images`, and under the same stems in `scribbles/PART/scribbles` and, in
+            the training part, `scribbles/PART/ground_truth`. Of the truth, 255 between other labels is Pascal VOC's
+            border, and background.
 
     Raises:
         DataError: no photograph, or one whose strokes or (in the training part) mask are missing, unreadable or of
             another size; strokes with other values than 0, 1 and 255. The message names the file.
     """
     place = Path(folder) / CHALLENGE / part
-    paths = sorted((place / "images").glob("*.jpg"))
+    paths, drawn, known = (pictures_in(place / name) for name in ("images", "scribbles", "ground_truth"))
     if not paths:
         raise DataError(f"no photograph in {place / 'images'}; {HOW_TO_GET}")
-    found = Scribbled([], [], [], [path.stem for path in paths])
-    has_truth, one_sided = part == "train" or (place / "ground_truth").is_dir(), []
-    for path in paths:
-        image = read_photograph(path)
-        drawn = place / "scribbles" / f"{path.stem}.png"
-        strokes = read_scribble(drawn)
-        _check_size(strokes, image, drawn)
+    found, one_sided = Scribbled([], [], [], list(paths)), []
+    for name, files in paths.items():
+        image = read_photograph(only_one(files), as_stored=True)
+        path = only_one(drawn.get(name, [place / "scribbles" / f"{name}.png"]))
+        strokes = read_scribble(path, as_stored=True)
+        _check_size(strokes, image, path)
         if {-1, 1} - set(np.unique(strokes)):
-            one_sided.append(path.stem)
-        if has_truth:
-            known = place / "ground_truth" / f"{path.stem}.png"
-            truth = read_labels(known)
-            _check_size(truth, image, known)
-            found.masks.append(truth > 0)
+            one_sided.append(name)
+        if part == "train" or known:
+            path = only_one(known.get(name, [place / "ground_truth" / f"{name}.png"]))
+            truth = read_labels(path, as_stored=True)
+            _check_size(truth, image, path)
+            has_classes = bool(set(np.unique(truth)) - {0, BORDER})
+            found.masks.append((truth > 0) & (truth != BORDER) if has_classes else truth > 0)
         found.images.append(image)
         found.scribbles.append(strokes)
     if one_sided:
@@ -88,20 +90,47 @@ def read_challenge(folder: str | Path, part: str = "train") -> Scribbled:
     return found
 
 
-def read_scribble(path: Path) -> np.ndarray:
+def read_scribble(path: Path, *, as_stored: bool = False) -> np.ndarray:
     """Strokes from a picture of the challenge, int8 (H, W): 0 becomes −1 (background), 1 stays, 255 becomes 0.
 
     Raises:
         DataError: it cannot be read, or has other values.
     """
-    picture = read_labels(path)
+    expected = "expected 0 (background), 1 (object) and 255 (unlabelled)"
+    try:
+        picture = read_labels(path, as_stored=as_stored)
+    except DataError as error:
+        raise DataError(f"{error}; {expected}") from None
     others = set(np.unique(picture).tolist()) - {0, 1, 255}
     if others:
         raise DataError(
-            f"{path}: expected 0 (background), 1 (object) and 255 (unlabelled), got also {sorted(others)[:5]}; was it "
-            "saved as JPEG, or resized smoothly?"
+            f"{path}: {expected}, got also {sorted(others)[:5]}; was it saved as JPEG, or resized smoothly?"
         )
     return np.select([picture == 0, picture == 1], [-1, 1], 0).astype(np.int8)
+
+
+def read_user_scribble(path: Path) -> np.ndarray:
+    """Strokes that a user drew, as `read_scribble`, with some on the object. (The background may have none: then what
+    is far from the object, in place and colour, is all that speaks for it.)
+
+    Raises:
+        DataError: likewise, or no stroke is on the object.
+    """
+    strokes = read_scribble(path)
+    if not (strokes > 0).any():
+        raise DataError(
+            f"{path}: expected strokes of 1 on the object, of 0 on the background and 255 elsewhere, got "
+            f"{'no stroke at all' if not strokes.any() else 'none on the object; white strokes on black are not taken'}"
+        )
+    return strokes
+
+
+def number_of(name: str) -> int:
+    """A number for a photograph's name: Pascal VOC's without the underscore, and one of its own for any other name."""
+    digits = name.replace("_", "")
+    if digits.isascii() and digits.isdigit() and len(digits) < 12:
+        return int(digits)
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:6])
 
 
 def write_scribble(path: str | Path, strokes: np.ndarray) -> None:
@@ -113,15 +142,16 @@ def objects(folder: str | Path) -> list[Object]:
     """The connected parts of the challenge's ground truth, as objects of COCO are read.
 
     The challenge tells object from background only, so objects that touch are one, of the category "object". Image
-    ids are Pascal VOC's, without the underscore. Arguments and errors as for `read_challenge`.
+    ids are those of `number_of`. Arguments and errors as for `read_challenge`.
     """
     found, data = [], read_challenge(folder)
+    paths = pictures_in(Path(folder) / CHALLENGE / "train" / "images")
     for name, truth in zip(data.names, data.masks):
         count, parts, stats, _ = cv2.connectedComponentsWithStats(truth.astype(np.uint8))
-        image_id = int(name.replace("_", ""))
+        image_id = number_of(name)
         found += [
             Object(
-                Path(folder) / CHALLENGE / "train" / "images" / f"{name}.jpg",
+                paths[name][0],
                 image_id,
                 1000 * image_id + part,
                 "object",

@@ -26,7 +26,7 @@ def colour_likelihood(image: np.ndarray, hint: np.ndarray, bins: int = 16, smoot
     Returns:
         float32 (H, W) from 0 to 1; ½ for a colour that neither has.
     """
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.int64) * bins // 256
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.int32) * bins // 256
     code = (lab[..., 0] * bins + lab[..., 1]) * bins + lab[..., 2]
     inside, outside = hint > 0, hint < 0
     if not outside.any():

@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from ..data.datasets import EpochDataset, SegmentationDataset, flips_and_quarter_turns, to_tensor
 from ..metrics import BinaryMetrics, Metrics
+from ..tiles import predict_in_tiles
 from ..training import predict
 from .keys import Data, Row
+
+# Pixels that a network sees in one piece. A U-Net needs 0.4 to 0.8 GB a million, so that 4 GB are enough for all.
+WHOLE = 4_000_000
 
 
 @dataclass
@@ -123,8 +127,19 @@ class Report(ABC):
         raise NotImplementedError(f"{type(self).__name__} takes no hints")
 
     def pictures(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Which of the arrays of an npz file are pictures: `images`, or else the first."""
-        return arrays["images"] if "images" in arrays else next(iter(arrays.values()))
+        """Which of the arrays of an npz file are pictures: `images`, or else the only one that could be.
+
+        Raises:
+            ValueError: there are several.
+        """
+        if "images" in arrays:
+            return arrays["images"]
+        likely = [name for name, array in arrays.items() if array.dtype == np.uint8 and array.ndim >= 3]
+        if len(likely) > 1:
+            raise ValueError(
+                f"holds several arrays that could be pictures: {', '.join(likely)}; call one of them images"
+            )
+        return arrays[likely[0]] if likely else next(iter(arrays.values()))
 
     def write_submission(self, path: str | Path, labels: Sequence[np.ndarray]) -> None:
         """Writes class labels as the report's competition wants them."""
@@ -136,8 +151,13 @@ class Report(ABC):
 
 
 def mean_probability(models: Sequence[nn.Module], batch: Tensor) -> Tensor:
-    """The mean of what networks say of a batch, as `predict` gives it."""
-    return torch.stack([predict(model, batch) for model in models]).mean(0)
+    """The mean of what networks say of a batch, as `predict` gives it; of large pictures, tile by tile."""
+    if batch.shape[2] * batch.shape[3] <= WHOLE:
+        return torch.stack([predict(model, batch) for model in models]).mean(0)
+    mean = predict_in_tiles(models[0], batch)
+    for model in models[1:]:
+        mean += predict_in_tiles(model, batch)
+    return mean.div_(len(models))
 
 
 def probability(models: Sequence[nn.Module], image: np.ndarray, size: int | None = None) -> np.ndarray:

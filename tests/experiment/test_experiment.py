@@ -1,13 +1,18 @@
 import json
+import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import seglib
 from seglib import experiment
 from seglib.__main__ import main
+from seglib.items import digest
+from seglib.reports import find_report
 from seglib.rows import ConfigError, load_row
-from seglib.training import evaluate
+from seglib.training import OtherRun, evaluate
 from seglib.weights import load_file
 
 TINY = {"data.count": 40, "data.size": 16, "model.widths": [4, 8], "training.epochs": 2, "training.learning_rate": 0.03}
@@ -69,6 +74,158 @@ def test_a_finished_run_is_not_trained_again(outcome):
     assert calls == []
     experiment.run("denoising", "report", **options, fresh=True)
     assert len(calls) == 2
+
+
+# --- results that belong to other data ---
+
+SMALL = {"model.widths": [4, 8], "training.epochs": 1, "data.width": 32, "data.height": 16}
+
+
+def terrain(folder, count=40, seed=0):
+    """Real data for the Mars report, two rows to a photograph; and what to write them anew with."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, 256, (count, 2, 64, 128), np.uint8)
+    rows[:, 1] = rng.integers(0, 5, (count, 8, 16)).repeat(8, 1).repeat(8, 2)
+    path = folder / "mars" / "mars_for_students.npz"
+    path.parent.mkdir(parents=True)
+
+    def write():
+        np.savez(path, training_set=rows, ids=np.array([f"sol {i // 2}" for i in range(count)]))
+
+    write()
+    return rows, write
+
+
+def run_terrain(tmp_path, data="a", **options):
+    options = {"overrides": SMALL, "out": tmp_path / "results"} | options
+    return experiment.run("mars_terrain", "baseline", data=tmp_path / data, **options)
+
+
+def left(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A finished run on a folder of real data, with what to change them with."""
+    rows, write = terrain(tmp_path / "a")
+    outcome = run_terrain(tmp_path)
+    assert run_terrain(tmp_path).result["metrics"] == outcome.result["metrics"]  # and the same is taken up
+    return outcome, rows, write
+
+
+def test_other_data_are_refused_before_the_old_result_is_gone(measured, tmp_path, capsys):
+    terrain(tmp_path / "b", seed=1)
+    before = left(tmp_path)
+    with pytest.raises(
+        OtherRun, match=r"the training data: \d+ items in both, with other content.*--fresh, or another"
+    ):
+        run_terrain(tmp_path, "b")
+    arguments = [argument for key, value in SMALL.items() for argument in ("--set", f"{key}={value}")]
+    command = ["run", "mars_terrain", "baseline", "--data", str(tmp_path / "b"), *arguments]
+    assert main([*command, "--out", str(tmp_path / "results")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("seglib run: ")
+    assert told.rstrip().endswith("start again (`seglib run mars_terrain baseline`: --fresh, or another --out)")
+    assert left(tmp_path) == before
+
+    fresh = run_terrain(tmp_path, "b", fresh=True)
+    assert fresh.result["metrics"] == run_terrain(tmp_path, "b", out=tmp_path / "other/results").result["metrics"]
+    assert fresh.result["metrics"] != measured[0].result["metrics"]
+    with pytest.raises(OtherRun):
+        run_terrain(tmp_path, "a")
+
+
+def test_photographs_that_are_added_are_refused(measured, tmp_path):
+    shutil.rmtree(tmp_path / "a")
+    terrain(tmp_path / "a", count=50)
+    with pytest.raises(
+        OtherRun, match=r"the training data: 28 items there, 36 here; the validation data: 4 items in both"
+    ):
+        run_terrain(tmp_path)
+
+
+def test_data_that_differ_in_the_measured_part_alone_are_refused(measured, tmp_path):
+    outcome, rows, write = measured
+    truth = outcome.data[0].test.terrain.labels[0]
+    (index,) = [i for i, row in enumerate(rows) if np.array_equal(row[1], truth)]
+    rows[index, 1, 63, 127] = (rows[index, 1, 63, 127] + 1) % 5  # a pixel that the network's size leaves out
+    write()
+    with pytest.raises(OtherRun, match=r"\(test part: 8 items \(\w{8}\) there, 8 items \(\w{8}\) here\); give"):
+        run_terrain(tmp_path)
+
+
+def test_other_weights_to_start_from_are_refused(outcome, tmp_path, monkeypatch):
+    place, options = outcome.place / "best.safetensors", {"overrides": TINY, "out": tmp_path / "results"}
+    monkeypatch.setattr(experiment, "_run_start", lambda *_, **__: outcome)
+    monkeypatch.setattr(experiment, "starting_points", lambda *_: [place])
+    found = experiment.run("denoising", "report", **options)
+    assert experiment.run("denoising", "report", **options).result["metrics"] == found.result["metrics"]
+    place = shutil.copy(found.place / "best.safetensors", tmp_path)
+    monkeypatch.setattr(experiment, "starting_points", lambda *_: [tmp_path / "best.safetensors"])
+    with pytest.raises(OtherRun, match=r"\(weights at the start: \w{8} there, \w{8} here\)"):
+        experiment.run("denoising", "report", **options)
+
+
+DRAWN = {
+    "denoising": ("report", {"data.count": 10, "data.size": 16}),
+    "face_masks": ("model-2", {"data.count": 6, "data.size": 32}),
+    "neural_segmentello": ("own-size", {"data.scenes": 8, "data.scene_size": 128, "data.longest": 64}),
+    "scribbles": ("ours", {"data.scenes": 6, "data.width": 64, "data.height": 32, "data.folds": 2}),
+    "mars_terrain": ("ours", {"data.count": 20, "data.aliens": 0}),
+}
+
+
+@pytest.mark.parametrize("report", DRAWN)
+def test_a_report_s_data_are_told_apart_by_what_they_hold(report):
+    """Made once more they are the same, in any epoch; of another seed they are not."""
+    name, changes = DRAWN[report]
+    row = load_row(report, name, overrides=changes)
+    data, again = (find_report(report).folds(row, seed, None)[0] for seed in (0, 0))
+    other = find_report(report).folds(row, 1, None)[0]
+    for part in ("train", "validation", "test"):
+        if getattr(data, part) is not None:
+            getattr(again, part).set_epoch(3)
+            same = digest(getattr(data, part))
+            assert digest(getattr(again, part)) == same
+            assert digest(getattr(other, part)) != same
+    assert digest(data.train) != digest(data.validation)
+
+
+def test_masks_at_their_own_size_belong_to_a_data_set():
+    name, changes = DRAWN["scribbles"]
+    data = find_report("scribbles").folds(load_row("scribbles", name, overrides=changes), 0, None)[0].validation
+    for changed in (data.data.masks[0], data.scribbles[0], data.images[0], data.masks[0]):
+        before, value = digest(data), changed.flat[0]
+        changed.flat[0] = not value
+        assert digest(data) != before
+        changed.flat[0] = value
+        assert digest(data) == before
+
+
+def test_of_photographs_the_file_s_ends_and_size_belong_to_a_data_set(tmp_path):
+    name, changes = DRAWN["neural_segmentello"]
+    row = load_row("neural_segmentello", name, overrides=changes)
+    data = find_report("neural_segmentello").folds(row, 0, None)[0].train
+    moved = []
+    for entry in data.objects:
+        content = entry.path.read_bytes() + bytes(100_000)
+        (tmp_path / entry.path.name).write_bytes(content)
+        moved.append(replace(entry, path=tmp_path / entry.path.name))
+    data.objects, path = moved, moved[0].path
+    same = digest(data)
+    shutil.copytree(tmp_path, tmp_path / "elsewhere")
+    data.objects = [replace(entry, path=tmp_path / "elsewhere" / entry.path.name) for entry in moved]
+    assert digest(data) == same  # wherever they lie
+    data.objects, content = moved, path.read_bytes()
+    for changed in (b"x" + content[1:], content[:-1] + b"x", content[:50_000] + content[50_001:]):
+        path.write_bytes(changed)
+        assert digest(data) != same
+    path.write_bytes(content)
+    assert digest(data) == same
+    for changes in ({"segmentation": [[0, 0, 9, 0, 9, 9]]}, {"category": "another"}, {"annotation_id": 99}):
+        data.objects = [replace(moved[0], **changes), *moved[1:]]
+        assert digest(data) != same
 
 
 def test_a_baseline_beats_nothing_but_noise(tmp_path):

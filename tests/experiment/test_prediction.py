@@ -2,6 +2,7 @@
 
 import io
 import re
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,9 @@ from torch import nn
 
 from seglib import weights
 from seglib.__main__ import main
-from seglib.data.images import read_rough_mask
+from seglib.data.images import pictures_in, read_rough_mask
 from seglib.experiment import make_model
-from seglib.prediction import predict_files, read_hint, read_images
+from seglib.prediction import hint_for, predict_files, read_images
 from seglib.reports import find_report
 from seglib.reports.base import probability
 from seglib.reports.neural_segmentello.refinement import refine, window
@@ -190,6 +191,8 @@ BAD = {
     "one image.npz": npz(np.zeros((4, 6), np.uint8)),
     "no pixels.npz": npz(np.zeros((2, 0, 6), np.uint8)),
     "objects.npz": npz(np.array([{}], object)),
+    "no picture.npz": npz(np.zeros((0, 4, 6), np.uint8)),
+    "cut.jpg": cv2.imencode(".jpg", np.kron(NOISE[0], np.ones((8, 8), np.uint8)))[1].tobytes()[:-2],
 }
 
 
@@ -205,6 +208,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(row, images, tmp_p
     assert len(said) == 1
     assert said[0].startswith(f"{bad}: ")
     assert name != "no pixels.npz" or "expected uint8 images" in said[0]
+    assert name != "no picture.npz" or "holds no picture" in said[0]
     assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == ["high.png", "wide.png"]
 
 
@@ -368,7 +372,7 @@ def test_a_hint_is_foreground_above_127(tmp_path, suffix):
         pictures.append(np.where(mask, 0x8000, 0x7FFF).astype(np.uint16))
     for picture in pictures:
         (tmp_path / f"hint.{suffix}").write_bytes(cv2.imencode(f".{suffix.lower()}", picture)[1])
-        found = read_hint(tmp_path, "hint", read_rough_mask)
+        found = read_rough_mask(tmp_path / f"hint.{suffix}")
         assert found.dtype == np.int8
         assert set(np.unique(found)) == {0, 1}
         assert np.mean((found > 0) == mask) > (0.97 if suffix == "jpg" else 0.9999)
@@ -378,14 +382,15 @@ def test_a_hint_is_foreground_above_127(tmp_path, suffix):
 def test_any_name_may_have_a_hint_and_another_stem_s_is_none(tmp_path, stem):
     for other in ("a1", "1", "1.b.c"):
         cv2.imwrite(str(tmp_path / f"{other}.png"), np.zeros((4, 6), np.uint8))
-    with pytest.raises(ValueError, match=re.escape(f"no hint {stem}.png")):
-        read_hint(tmp_path, stem, read_rough_mask)
-    encoded = cv2.imencode(".png", np.full((4, 6), 255, np.uint8))[1]
-    (tmp_path / f"{stem}.png").write_bytes(encoded)
-    assert read_hint(tmp_path, stem, read_rough_mask).all()
-    (tmp_path / f"{stem}.bmp").write_bytes(encoded)
-    with pytest.raises(ValueError, match=re.escape(f"got {stem}.bmp, {stem}.png")):
-        read_hint(tmp_path, stem, read_rough_mask)
+    with pytest.raises(ValueError, match=re.escape(f"no hint {stem}.png in {tmp_path}")):
+        hint_for(stem, pictures_in(tmp_path), tmp_path)
+    (tmp_path / f"{stem}.png").touch()
+    (tmp_path / f"{stem}.json").touch()  # labelme's, beside the picture
+    for form in ("NFC", "NFD"):
+        assert hint_for(unicodedata.normalize(form, stem), pictures_in(tmp_path), tmp_path).name == f"{stem}.png"
+    (tmp_path / f"{stem}.BMP").touch()
+    with pytest.raises(ValueError, match=re.escape(f"{stem}.BMP and ")):
+        hint_for(stem, pictures_in(tmp_path), tmp_path)
 
 
 def test_the_arrays_of_an_npz_have_hints_of_their_names(echo_row, tmp_path, masked):
@@ -420,7 +425,7 @@ def test_a_bad_hint_fails_its_image_alone(drawn, tmp_path, capsys, kind):
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content:
-        cv2.imwrite(str(path), np.zeros(content, np.uint8))
+        cv2.imwrite(str(path), np.full(content, 255, np.uint8))
     assert main(command) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1

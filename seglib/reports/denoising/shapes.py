@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import skimage.data
-from PIL import Image
 
 from ...data.datasets import SegmentationDataset
+from ...data.images import read_labels, read_mask
 
 Range = tuple[float, float]
 
@@ -193,11 +193,11 @@ def silhouettes(size: int, folder: str | Path | None = None) -> dict[str, np.nda
     found = {"horse": [np.rot90(flipped, turns) for flipped in (horse, horse[:, ::-1]) for turns in range(4)]}
     if folder is not None:
         found["scribbles"] = [
-            np.asarray(Image.open(path)) == 1
+            read_labels(path, as_stored=True) == 1
             for path in sorted(Path(folder).glob("scribbles/train/ground_truth/*.png"))
         ]
         found["faces"] = [
-            np.asarray(Image.open(path).convert("L")) > 127
+            read_mask(path, as_stored=True)
             for path in sorted(Path(folder).glob("mfsd/MSFD/1/face_crop_segmentation/*.jpg"))
         ]
     return {name: np.stack([_square(mask, size) for mask in masks]) for name, masks in found.items() if masks}

@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 import skimage.data
 
-from ...data.images import DataError, read_photograph
+from ...data.images import DataError, only_one, pictures_in, read_mask, read_photograph
 from .face_drawing import CANVAS, MASK_STYLES, Head, Light, draw_face, draw_mask
 
 MFSD = Path("mfsd/MSFD/1")  # the publisher's folder is spelt like this
@@ -82,31 +82,34 @@ def reduce(image: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.ndarray, 
 def read_mfsd(folder: str | Path, size: int) -> Pairs:
     """The face crops of MFSD below a folder of real data; its masks are JPEG files, so foreground is grey above 127.
 
+    Pictures and masks are taken as they are stored, and masks as `seglib.data.images.read_mask` understands them.
+
     Args:
-        folder: with `mfsd/MSFD/1/face_crop/*.jpg` and `face_crop_segmentation/` with the same names.
+        folder: with pictures in `mfsd/MSFD/1/face_crop`, and masks of the same stems in `face_crop_segmentation`.
         size: height and width that everything is reduced to, in pixels.
 
     Raises:
         DataError: no usable pair. One that cannot be used is named in a warning and left out.
     """
-    return _read(Path(folder), MFSD, "face_crop", "face_crop_segmentation", ".jpg", size)
+    return _read(Path(folder), MFSD, "face_crop", "face_crop_segmentation", size)
 
 
 def read_masked_face_net(folder: str | Path, size: int) -> Pairs:
-    """MaskedFaceNet's faces, with masks drawn on by software: `masked_face_net/image/*.jpg` and `mask/*.png`.
+    """MaskedFaceNet's faces, with masks drawn on by software: pictures in `masked_face_net/image`, masks in `mask`.
 
     Arguments and errors as for `read_mfsd`.
     """
-    return _read(Path(folder), MASKED_FACE_NET, "image", "mask", ".png", size)
+    return _read(Path(folder), MASKED_FACE_NET, "image", "mask", size)
 
 
-def _read(folder: Path, dataset: Path, images: str, masks: str, mask_suffix: str, size: int) -> Pairs:
+def _read(folder: Path, dataset: Path, images: str, masks: str, size: int) -> Pairs:
     found, skipped = [], []
-    for path in sorted((folder / dataset / images).glob("*.jpg")):
+    known = pictures_in(folder / dataset / masks)
+    for name, paths in pictures_in(folder / dataset / images).items():
         try:
-            found.append((*_read_pair(path, folder / dataset / masks / (path.stem + mask_suffix), size), path.stem))
+            found.append((*_read_pair(only_one(paths), only_one(known.get(name, []), "mask"), size), name))
         except ValueError as error:
-            skipped.append(f"{path.name}: {error}")
+            skipped.append(f"{paths[0].name}: {error}")
     if skipped:
         warnings.warn(
             f"{len(skipped)} of {len(found) + len(skipped)} pairs in {folder / dataset} left out: {'; '.join(skipped)}",
@@ -122,13 +125,10 @@ def _read(folder: Path, dataset: Path, images: str, masks: str, mask_suffix: str
 
 
 def _read_pair(image_path: Path, mask_path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
-    if not mask_path.is_file():
-        raise ValueError(f"no mask {mask_path.name}")
-    image = read_photograph(image_path, as_stored=True)
-    mask = read_photograph(mask_path, grey=True, as_stored=True)
+    image, mask = read_photograph(image_path, as_stored=True), read_mask(mask_path, as_stored=True)
     if image.shape[:2] != mask.shape:
         raise ValueError(f"its mask has {mask.shape[1]}×{mask.shape[0]} pixels, not {image.shape[1]}×{image.shape[0]}")
-    return reduce(image, (mask > 127).astype(np.uint8), size)
+    return reduce(image, mask.astype(np.uint8), size)
 
 
 def person(name: str) -> str:

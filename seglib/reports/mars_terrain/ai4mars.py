@@ -7,9 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from ...data.images import DataError
+from ...data.images import DataError, read_labels, read_photograph
 from ...files import write_whole
 from .mars import BACKGROUND, SIZE
 
@@ -68,7 +67,8 @@ def _halves(source: Path, paths: Sequence[Path], least: float) -> tuple[list[np.
         name = path.stem.removesuffix("_merged")  # as the experts' are called
         if name not in photographs:
             continue
-        image, labels = _read(photographs[name]), _read(path)
+        image = read_photograph(photographs[name], grey=True, as_stored=True)
+        labels = read_labels(path, as_stored=True)
         _check_size(path, labels, image)
         if image.shape[0] != image.shape[1]:
             continue
@@ -78,7 +78,7 @@ def _halves(source: Path, paths: Sequence[Path], least: float) -> tuple[list[np.
         for folder, kind in HIDDEN.items():
             mask = source / folder / f"{name.replace('EDR', kind)}.png"
             if mask.is_file():
-                hidden = _read(mask)
+                hidden = read_labels(mask, as_stored=True)
                 _check_size(mask, hidden, image)
                 labels[hidden == 1] = UNLABELLED
         small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -97,15 +97,6 @@ def majority(labels: np.ndarray, side: int) -> np.ndarray:
         cv2.resize((labels == kind).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) for kind in range(5)
     ]
     return np.argmax(areas, axis=0).astype(np.uint8)
-
-
-def _read(path: Path) -> np.ndarray:
-    """Grey values, or indices into a palette, (H, W). (OpenCV would take a JPEG that was cut short, the rest grey.)"""
-    try:
-        with Image.open(path) as picture:
-            return np.array(picture if picture.mode in ("1", "L", "P") else picture.convert("L"))
-    except (OSError, SyntaxError) as error:  # Pillow's word for a broken PNG is SyntaxError
-        raise DataError(f"{path}: not a readable image ({error})") from None
 
 
 def _check_size(path: Path, picture: np.ndarray, image: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from ...metrics import ClassMetrics, class_ious
 from ...training import predict
-from ..base import Report, Splits
+from ..base import WHOLE, Report, Splits
 from ..keys import ConfigError, Data, Row, SizedData, Strict
 from . import labels as inspection
 from . import mars, terrain
@@ -181,8 +181,16 @@ def classify(models: Sequence[nn.Module], images: np.ndarray, config: Mars) -> n
     Returns:
         float32 (N, classes, H, W). Where `config.background` is "ignored", that of the background is 0: the networks
         never learned what it is.
+
+    Raises:
+        ValueError: pictures so narrow that the networks would see more than `base.WHOLE` pixels.
     """
     height = max(1, round(images.shape[1] * config.width / images.shape[2]))
+    if height * config.width > WHOLE:
+        raise ValueError(
+            f"pictures of {images.shape[1]} by {images.shape[2]} pixels, which are {config.width} wide for the "
+            f"networks, would be {height:,} high, more than {WHOLE // config.width:,}; cut them into shorter parts"
+        )
     batch = torch.from_numpy(mars.reduced(images, (height, config.width)))[:, None].float() / 255
     views = []
     for model in models:

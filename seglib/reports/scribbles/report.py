@@ -181,7 +181,7 @@ class ScribbleReport(Report):
         return fill_in(models, image, hint, data)
 
     def read_hint(self, path: Path) -> np.ndarray:
-        return challenge.read_scribble(path)
+        return challenge.read_user_scribble(path)
 
     def build(self, source: str, out: str, masks: str | None, seed: int) -> str:
         count = scribbles.build_from_voc(source, masks or Path(source) / "SegmentationClass", out, seed=seed)

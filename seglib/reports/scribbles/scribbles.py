@@ -17,13 +17,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...data import scenes
-from ...data.challenge import SIZE, Scribbled, write_scribble
+from ...data.challenge import SIZE, Scribbled, number_of, write_scribble
 from ...data.clues import colour_likelihood, geodesic_distance
 from ...data.coco import Object, find_coco, read_coco
 from ...data.datasets import EpochDataset
 from ...data.images import DataError, read_labels, read_size
 from ...data.strokes import long_strokes, parts_of, scribble
 from ...files import write_grey
+from ...items import hashed
 from ..base import mean_probability
 
 if TYPE_CHECKING:
@@ -132,13 +133,12 @@ def build_from_voc(voc: str | Path, masks: str | Path, out: str | Path, *, seed:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         folder = Path(temporary) / out.name
         for path in paths:
-            classes = read_labels(path)
+            classes = read_labels(path, as_stored=True)
             mask = (classes > 0) & (classes < 255)
             photograph = photographs / f"{path.stem}.jpg"
             if mask.shape != SIZE or not mask.any() or read_size(photograph) != SIZE:
                 continue
-            number = int(path.stem.replace("_", ""))
-            strokes = scribble(mask, np.random.default_rng([seed, number]), SIZE[1] / 640)
+            strokes = scribble(mask, np.random.default_rng([seed, number_of(path.stem)]), SIZE[1] / 640)
             (folder / "images").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(photograph, folder / "images" / photograph.name)
             write_scribble(folder / "scribbles" / path.name, strokes)
@@ -269,6 +269,10 @@ class ScribbleDataset(EpochDataset):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def digest(self) -> str:
+        """Also of the masks at the photographs' own size, which it is measured at."""
+        return hashed(self.names, self.images, self.scribbles, self.masks, self.data.masks)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         # Mask and strokes as one picture, so that nothing can move them apart: 0 is background, and not drawn on.

@@ -449,13 +449,12 @@ def test_each_pair_that_cannot_be_used_is_named_in_one_warning_and_left_out(data
     _, images, masks = READERS[dataset]
     start, reasons = str(caught[0].message).split(" left out: ")
     assert start == f"6 of 8 pairs in {(tmp_path / images).parent.parent}"
-    assert dict(reason.split(": ", 1) for reason in reasons.split("; ")) == {
-        "alone.jpg": f"no mask {Path(masks).name}".format("alone"),
-        "cropped.jpg": "its mask has 29×32 pixels, not 32×32",
-    } | {
-        f"{name}.jpg": f"{tmp_path / place}: not a readable image".format(name)
-        for name, place in (("garbage", images), ("empty", images), ("torn", masks), ("blank", masks))
-    }
+    said = dict(reason.split(": ", 1) for reason in re.split(r"; (?=\w+\.jpg: )", reasons))
+    assert said.pop("alone.jpg") == "no mask of its name"
+    assert said.pop("cropped.jpg") == "its mask has 29×32 pixels, not 32×32"
+    for name, place in (("garbage", images), ("empty", images), ("torn", masks), ("blank", masks)):
+        assert said.pop(f"{name}.jpg").startswith(f"{tmp_path / place}: not a readable image (".format(name))
+    assert not said
 
 
 @each_reader

@@ -146,7 +146,7 @@ def test_a_file_that_is_of_another_size_unreadable_or_missing_is_named(folder, k
             read_challenge(folder)
     path.unlink()
     for read in (read_challenge, challenge.objects) if kind != "images" else ():
-        with pytest.raises(DataError, match=rf"{kind}/{path.name}: there is no such file"):
+        with pytest.raises(DataError, match=rf"{kind}/{path.name}: no such file"):
             read(folder)
 
 
