@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,8 @@ from torch import nn
 
 from . import results, weights
 from .data.datasets import channel_statistics
-from .files import write_mask, write_whole
+from .files import user_path, write_mask, write_whole
+from .items import digest
 from .losses import weighted_sum
 from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
@@ -29,7 +31,7 @@ from .reports.base import Splits
 from .reports.keys import ConfigError, Row, Scale
 from .results import result_path
 from .rows import load_row
-from .training import History, fit, resolve_precision
+from .training import History, OtherRun, fit, resolve_precision
 
 LOSS_OPTIONS = ("boundary_growth", "positive_weight", "focal_gamma", "class_weights")  # `Loss` but for the weights
 PRETRAINING_SEED = 3000  # added to the seed where the drawn pictures of a starting row must be others
@@ -185,6 +187,7 @@ def run(
     Raises:
         ConfigError: a mistake in the row, the overrides or the scale, before any work is done.
         OSError: results cannot be written there, before any work is done.
+        OtherRun: the checkpoints there are of other data, options or settings; the old result stays.
         RuntimeError: another process runs the same row with the same `out`.
     """
     row = load_row(report, name, scale, overrides)
@@ -202,8 +205,8 @@ def run(
         clock = time.perf_counter()
         outcome = Outcome({}, path, place, make_folds(row, seed, folder))
         starts = starting_points(first, outcome.data) if first else [None] * len(outcome.data)
-        _write_folds(outcome)
         found = [_run_fold(row, seed, folder, outcome, i, start, on_epoch) for i, start in enumerate(starts)]
+        _write_folds(outcome)
         outcome.result |= _describe(row, seed, source, overrides or {}, outcome, found, time.perf_counter() - clock)
         if PartialState().is_main_process:
             results.write(path, outcome.result)
@@ -243,10 +246,17 @@ def _run_fold(
     else:
         settings = row.training_recipe() | {"seed": seed}
         if len(outcome.data) > 1:
-            settings |= {"fold": number, "validation": fold.validation.names}
-        model, history = train(
-            row, seed, fold, start, folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
-        )
+            settings["fold"] = number
+        if fold.test:
+            settings["test part"] = f"{len(fold.test.names)} items ({digest(fold.test)[:8]})"
+        if start is not None:
+            settings["weights at the start"] = hashlib.sha256(start.read_bytes()).hexdigest()[:8]
+        try:
+            model, history = train(
+                row, seed, fold, start, folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
+            )
+        except OtherRun as error:
+            raise OtherRun(f"{error} (`seglib run {row.report} {row.name}`: --fresh, or another --out)") from None
         masks, found = find_report(row.report).evaluate(model, row, seed, folder, fold)
         metrics = {name: value for name, value in found.items() if not isinstance(value, list)}
         details = {"best_epoch": history.best["epoch"]} | {n: value for n, value in found.items() if n not in metrics}
@@ -309,8 +319,11 @@ def data_folder(data: str | Path | None) -> str | Path | None:
     Raises:
         ConfigError: it is not there.
     """
-    folder = data or os.environ.get("SEGLIB_DATA")
-    if folder and not Path(folder).is_dir():
+    given = data or os.environ.get("SEGLIB_DATA")
+    if not given:
+        return None
+    folder = user_path(given)
+    if not folder.is_dir():
         raise ConfigError(f"expected a folder with the real data sets, got {str(folder)!r} (--data or SEGLIB_DATA)")
     return folder
 

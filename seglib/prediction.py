@@ -213,7 +213,8 @@ class Kept:
     def check(self, targets: Iterable[Path]) -> None:
         """Raises ValueError, naming both, where one of the targets is one of the files."""
         for target in targets:
-            if file := self.files.get(self._identity(target)):
+            identity = self._identity(target)
+            if identity is not None and (file := self.files.get(identity)):
                 raise ValueError(
                     f"{target} would replace {file}, which is an input, a hint or weights; write to another place"
                 )

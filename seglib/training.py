@@ -26,11 +26,12 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 from tqdm import tqdm
 
-from .files import write_whole
-from .losses import DIVIDE, IGNORE, TargetWarning
+from .files import user_path, write_whole
+from .items import check_batch, check_items, check_targets, digest, generators_kept, mixed_sizes
+from .losses import IGNORE, TargetWarning
 from .metrics import BinaryMetrics, Metrics
 from .muon import Muon
 
@@ -41,11 +42,14 @@ __all__ = [
     "DamagedCheckpoint",
     "History",
     "NonFiniteLoss",
+    "OtherRun",
+    "check_targets",
     "evaluate",
     "fit",
     "hash_seed",
     "load_checkpoint",
     "make_accelerator",
+    "mixed_sizes",
     "pad_batch",
     "predict",
     "resolve_precision",
@@ -61,7 +65,6 @@ ADVICE = (
     "try a tenth of the learning rate, precision float32 instead of fp16, and look for images or masks with NaN or "
     "values outside [0, 1]"
 )
-LOOKED_AT = 100  # items of a data set, before a network is trained or measured on it
 HIGHER_IS_BETTER = {"loss": False, "bce": False, "ce": False}  # every other metric is better when higher
 
 
@@ -134,8 +137,8 @@ def fit(
     """Trains `model` in place and leaves in it the weights of its best epoch.
 
     On one CPU the same arguments give the same weights, also when the run was killed and taken up again. It seeds the
-    global random generators. Before it starts it looks at the masks of some items of each data set, at most 100 (see
-    Raises), with whatever random numbers they take put back.
+    global random generators. Before it starts it looks at some items of each data set (see `seglib.items.check_items`),
+    with whatever random numbers they take put back.
 
     Args:
         model: maps images to logits.
@@ -161,23 +164,32 @@ def fit(
             networks with group normalisation, which PyTorch computes slowly in it.
         workers: processes that load data; 0 loads in this one.
         seed: of shuffling and of everything random in the model.
-        folder: where checkpoints go after each epoch, and from where a run that was cut off is taken up again.
-        settings: what makes the run what it is; a checkpoint made with others is refused.
+        folder: where checkpoints go after each epoch, and from where a run that was cut off is taken up again: one
+            with the same options, data (see `seglib.items.digest`) and `settings`. More epochs may be asked for,
+            unless the schedule is that of all epochs.
+        settings: what else makes the run what it is, such as its loss.
         on_epoch: called with each new row of the history.
 
     Raises:
         NonFiniteLoss: names the epoch and the step.
-        ValueError: an option that does not exist, checkpoints of a run with other settings, or a data set whose masks
-            hold 0 and 255, which is ignored, and no 1, in the items looked at: the object would be ignored.
+        OtherRun: checkpoints of a run with other options, data or settings, or of another network.
+        ValueError: an option that does not exist; items that a network cannot be trained on, among those looked at; a
+            batch of a single image where batch normalisation needs more.
     """
     check_options(optimizer=(optimizer, OPTIMIZERS), precision=(precision, PRECISIONS), schedule=(schedule, SCHEDULES))
     check_options(monitor=(monitor, ("loss", *metrics().NAMES)))
-    check_targets(train)
-    check_targets(validation)
+    check_counts(epochs=epochs, batch_size=batch_size)
+    if not isinstance(learning_rate, (int, float, np.number)) or not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate: expected a finite number above 0, got {learning_rate!r}")
+    epochs, batch_size, learning_rate = int(epochs), int(batch_size), float(learning_rate)  # not NumPy's
+    parts = {"the training data": train, "the validation data": validation}
+    for what, part in parts.items():
+        check_items(part, metrics(), what, weights_type(model))
     accelerator = make_accelerator(precision, data_seed=hash_seed(seed))
     set_seed(hash_seed(seed, accelerator.process_index))
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]  # torch does not declare it
+    check_last_batch(model, train, batch_size, accelerator)
     train_loader = make_loader(train, batch_size, workers, shuffle_seed=hash_seed(seed))
     # Without gradients a larger batch fits. Images of many sizes come one by one, as in use: padding would change what
     # a network with group normalisation makes of them.
@@ -193,9 +205,25 @@ def fit(
         )
         validated = accelerator.prepare_model(averaged.module, evaluation_mode=True) if averaged else network
         state = TrainingState(accelerator, model, optimizer_, scheduler, averaged)
-        checkpoints = Checkpoints(folder, settings, accelerator) if folder else None
-        if checkpoints:
-            checkpoints.restore(state)
+        checkpoints = None
+        if folder:
+            options = {
+                "learning_rate": learning_rate,
+                "batch_size": batch_size,
+                "optimizer": optimizer,
+                "weight_decay": float(weight_decay),
+                "schedule": schedule,
+                "plateau_patience": plateau_patience,
+                "average": float(average),
+                "monitor": monitor,
+                "precision": precision,
+                "channels_last": channels_last,
+                "seed": seed,
+                "epochs": epochs if isinstance(scheduler, STEPWISE) else None,  # its shape is that of all epochs
+            }
+            data = {what: [getattr(part, "__len__", lambda: None)(), digest(part)] for what, part in parts.items()}
+            checkpoints = Checkpoints(folder, {"settings": settings, "options": options, "data": data}, accelerator)
+            checkpoints.restore(state, epochs)
 
         history = state.history
         before = history[-1]["seconds"] if history else 0.0
@@ -248,11 +276,12 @@ def evaluate(
     Leaves the model on the accelerator's device, in NHWC order and in evaluation mode.
 
     Raises:
-        ValueError: a data set whose masks hold 0 and 255, which is ignored, and no 1: as `fit`, of at most 100 items.
+        ValueError: items that a network cannot be measured on, among those looked at, as `fit`.
     """
-    check_targets(data)
+    check_counts(batch_size=batch_size)
+    check_items(data, metrics(), dtype=weights_type(model))
     accelerator = make_accelerator(precision)
-    loader = make_loader(data, 1 if mixed_sizes(data) else batch_size, workers)
+    loader = make_loader(data, 1 if mixed_sizes(data) else int(batch_size), workers)
     loader = accelerator.prepare(loader)
     # Without DistributedDataParallel, which measuring does not need and which a process must not hold when it ends.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -282,34 +311,45 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
             module.training = training
 
 
-def check_targets(data: Dataset[Any]) -> None:
-    """Raises ValueError where masks are of 0 and 255, which is ignored, without a 1: they were to be divided by 255.
+def weights_type(model: nn.Module) -> torch.dtype:
+    """The type that a network wants its images in."""
+    return next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), torch.float32)
 
-    It looks at no more than `LOOKED_AT` items, spread over the data set, and stops at the first that holds anything
-    else: usually the first of all. Random generators are left as they were.
+
+def check_last_batch(model: nn.Module, data: Dataset[Any], batch_size: int, accelerator: Accelerator) -> None:
+    """Raises ValueError where training meets a batch of one image and batch normalisation cannot do with that.
+
+    It can where it sees several pixels, so an image is tried, in training mode; running statistics, modes and random
+    generators are left as they were.
     """
-    if isinstance(data, IterableDataset):  # whose items can be had only once
+    normalized = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    if isinstance(data, IterableDataset) or not normalized:
         return
-    generators = random.getstate(), np.random.get_state()  # noqa: NPY002 (a data set may draw from it)
-    holds = {0: False, IGNORE: False}
-    count = len(data)  # type: ignore[arg-type]  # not all data sets have a length, but those that have an order do
-    looked_at = range(0, count, math.ceil(count / LOOKED_AT) or 1)
+    count = len(data)  # type: ignore[arg-type]
+    # Several processes fill the last batch up with images from the start.
+    if batch_size > 1 and (count % batch_size != 1 or accelerator.num_processes > 1):
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        with torch.random.fork_rng(devices=[]):
-            for index in looked_at:
-                target = torch.as_tensor(data[index][1])
-                if target.ndim != 3 or ((target > 0) & (target < IGNORE)).any():  # of classes, or with an object
-                    return
-                for value in holds:
-                    holds[value] = holds[value] or bool((target == value).any())
-    finally:
-        random.setstate(generators[0])
-        np.random.set_state(generators[1])  # noqa: NPY002
-    if all(holds.values()):
-        raise ValueError(
-            f"expected target values 0 and 1, or {IGNORE} where it is ignored, got only 0 and {IGNORE} in the "
-            f"{len(looked_at)} targets looked at; {DIVIDE}"
+        with torch.no_grad(), generators_kept(accelerator.device):
+            model.train()(data[0][0][None].to(accelerator.device))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        left = (
+            "batches of one" if batch_size == 1 else f"{count} images in batches of {batch_size}, which leave 1 alone"
         )
+        raise ValueError(
+            "batch_size: expected at least two images in each batch of training, for batch normalisation in this "
+            f"network has one value a channel of a single image, got {left}; take another batch_size or "
+            "number of images"
+        ) from None
+    finally:
+        for buffer, kept in buffers:
+            buffer.copy_(kept)
+        for module, training in modes:
+            module.training = training
 
 
 def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, epoch, metrics) -> dict[str, float]:
@@ -426,13 +466,15 @@ class TrainingState:
 class Checkpoints:
     """The two newest checkpoints of a run, in a folder; the older one serves where the newer one is damaged."""
 
-    def __init__(self, folder: str | Path, settings: Mapping[str, Any] | None, accelerator: Accelerator):
-        self.folder, self.accelerator = Path(folder), accelerator
-        self.settings = json.dumps(settings, sort_keys=True)
+    def __init__(self, folder: str | Path, run: Mapping[str, Any], accelerator: Accelerator):
+        """`run` is what the checkpoints belong to: the `options` of `fit`, the caller's `settings`, and of the `data`
+        by their names how many items they have and their digest."""
+        self.folder, self.accelerator = user_path(folder), accelerator
+        self.run = json.dumps(run, sort_keys=True)
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, state: TrainingState) -> None:
-        content = state.state_dict() | {"settings": self.settings}  # all processes take part in gathering it
+        content = state.state_dict() | {"run": self.run}  # all processes take part in gathering it
         if self.accelerator.is_main_process:
             write_whole(
                 self.folder / f"epoch-{len(state.history):04d}.pt", lambda file: torch.save(content, file), "checkpoint"
@@ -443,21 +485,36 @@ class Checkpoints:
     def paths(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*.pt"))
 
-    def restore(self, state: TrainingState) -> None:
-        """Loads the newest checkpoint that is whole; none: leaves `state` as it is."""
+    def restore(self, state: TrainingState, epochs: int) -> None:
+        """Loads the newest checkpoint that is whole; none: leaves `state` as it is.
+
+        Raises:
+            OtherRun: it belongs to another run than this one, of so many epochs.
+        """
         for path in reversed(self.paths()):
             try:
                 content = load_checkpoint(path)
             except DamagedCheckpoint as error:
                 self.accelerator.print(f"{error}; going back to the one before it")
                 continue
-            if content["settings"] != self.settings:
-                raise ValueError(
-                    f"{path} belongs to a run with other settings ({_difference(content['settings'], self.settings)}); "
-                    "give another folder, or remove this one to start again"
+            if isinstance(content, dict) and "run" in content:
+                differences = _differences(json.loads(content["run"]), json.loads(self.run))
+                differences = differences or _other_network(content["model"], state.model.state_dict())
+                if not differences and len(content["history"]) > epochs:
+                    differences = [f"epochs: {len(content['history'])} there, {epochs} here"]
+            else:
+                differences = ["an older version made it, which did not write down of what options and data"]
+            if differences:
+                raise OtherRun(
+                    f"{path} belongs to another run ({'; '.join(differences)}); give another folder, or remove this "
+                    "one to start again"
                 )
             state.load_state_dict(content)
             return
+
+
+class OtherRun(ValueError):
+    """A checkpoint that belongs to another run: one with other options, data or settings, or of another network."""
 
 
 class DamagedCheckpoint(RuntimeError):
@@ -474,9 +531,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # it would have to run code that it brings along
         raise DamagedCheckpoint(f"{path} is damaged: it holds more than tensors and settings") from None
-    except (zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
-        if isinstance(error, DamagedCheckpoint):
-            raise
+    except DamagedCheckpoint:
+        raise
+    except Exception as error:  # zipfile, pickle and torch let through whatever they stumble over
         raise DamagedCheckpoint(f"{path} is damaged: {error}") from error
 
 
@@ -536,13 +593,13 @@ def make_loader(data: Dataset[Any], batch_size: int, workers: int, shuffle_seed:
     """A loader that shuffles where it is given a seed, and copes with images of several sizes."""
     mixed, sampler = mixed_sizes(data), None
     if mixed and shuffle_seed is not None:
-        sampler = SimilarSizes(getattr(data, "sizes", ()), batch_size, shuffle_seed)
+        sampler = SimilarSizes([tuple(size) for size in getattr(data, "sizes", ())], batch_size, shuffle_seed)
     return DataLoader(
         data,
         batch_size,
         shuffle=shuffle_seed is not None and sampler is None,
         sampler=sampler,
-        collate_fn=pad_batch if mixed else None,
+        collate_fn=partial(_batch, collate=pad_batch if mixed else default_collate),
         num_workers=workers,
         worker_init_fn=_start_worker if workers else None,
         persistent_workers=workers > 0,
@@ -554,11 +611,6 @@ def make_loader(data: Dataset[Any], batch_size: int, workers: int, shuffle_seed:
 
 def _start_worker(number: int) -> None:
     cv2.setNumThreads(0)
-
-
-def mixed_sizes(data: Dataset[Any]) -> bool:
-    """Whether the images of a data set differ in size."""
-    return len(set(getattr(data, "sizes", ()))) > 1
 
 
 class SimilarSizes(Sampler[int]):
@@ -606,6 +658,16 @@ def pad_batch(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(targets)
 
 
+def _batch(items, collate):
+    """`collate`d items; where it cannot, what is wrong with them."""
+    try:
+        return collate(items)
+    except Exception as error:
+        failed = error
+    check_batch(items, padded=collate is pad_batch)
+    raise failed
+
+
 def progress_bar(total: int, name: str, main_process: bool = True) -> tqdm[Any]:
     """A bar for a terminal or a notebook that goes when it is full; nothing in a log or on further processes."""
     in_notebook = type(sys.stdout).__module__.startswith("ipykernel")
@@ -650,14 +712,49 @@ def check_options(**options: tuple[str, Iterable[str]]) -> None:
             raise ValueError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
 
 
-def _difference(one: str, other: str) -> str:
-    """Names the settings that differ between two JSON texts."""
+def check_counts(**counts: int) -> None:
+    """Raises ValueError, naming the first that is no whole number of at least 1: `name=value`."""
+    for name, value in counts.items():
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """In words, what two runs differ in; see `Checkpoints`."""
 
     def flat(value: Any, prefix: str = "") -> dict[str, Any]:
         if not isinstance(value, dict):
             return {prefix.rstrip("."): value}
         return {k: v for key, item in value.items() for k, v in flat(item, f"{prefix}{key}.").items()}
 
-    there, here = flat(json.loads(one)), flat(json.loads(other))
-    changed = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
-    return ", ".join(f"{key}: {there.get(key)} there, {here.get(key)} here" for key in changed)
+    found: list[str] = []
+    said: set[str] = set()
+    for kind in ("settings", "options"):
+        one, other = flat(there[kind]), flat(here[kind])
+        for key in sorted(one.keys() | other.keys()):
+            name = key.split(".")[-1]
+            before, now = one.get(key), other.get(key)
+            if repr(before) == repr(now):  # by their text, for NaN is not equal to itself
+                continue
+            # Settings may hold what is an option as well, and an option may depend on another.
+            if kind == "settings" or not (name in said or before is None or now is None):
+                found.append(f"{key}: {before} there, {now} here")
+            said.add(name)
+    for part, (count, content) in here["data"].items():
+        count_there, content_there = there["data"][part]
+        if count_there != count:
+            found.append(f"{part}: {count_there} items there, {count} here")
+        elif content_there != content:
+            found.append(f"{part}: {count} items in both, with other content")
+    return found
+
+
+def _other_network(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """In words, what two networks' weights differ in, if they do."""
+    one, other = ({k: tuple(v.shape) for k, v in weights.items() if hasattr(v, "shape")} for weights in (there, here))
+    names = [name for name in {**other, **one} if one.get(name) != other.get(name)]
+    if not names:
+        return []
+    shapes = [weights.get(names[0], "missing") for weights in (one, other)]
+    more = f", and {len(names) - 1} more" if names[1:] else ""
+    return [f"the network: {names[0]} is {shapes[0]} there, {shapes[1]} here{more}"]

@@ -15,7 +15,7 @@ from seglib.reports import reports
 
 PACKAGE = Path(seglib.__file__).parent
 ROOMS = ["library", "data", "reports", "experiment", "course"]  # from the ground up
-LIBRARY = {"extras", "files", "losses", "metrics", "muon", "training", "export", "weights", "models"}
+LIBRARY = {"extras", "files", "losses", "metrics", "muon", "items", "tiles", "training", "export", "weights", "models"}
 EXPERIMENT = {"rows", "experiment", "results", "sweep", "prediction", "download"}
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,10 @@ import matplotlib
 import numpy as np
 import skimage
 from pycocotools import mask as rle
-from pycocotools.coco import COCO
 
-from ..files import shipped
-from .images import DataError, read_photograph
+from ..files import shipped, user_path
+from .images import DataError, DataWarning, read_annotated
+from .instances import check_outline, find_photograph, read_instances, shortened
 
 HOW_TO_GET = (
     "`python -m seglib download coco-val2017` fetches 5,000 images into SEGLIB_DATA; without SEGLIB_DATA, generated "
@@ -57,34 +56,35 @@ class Object:
         Raises:
             DataError: the annotation is no outline.
         """
-        segmentation = self.segmentation
         try:
-            if isinstance(segmentation, list):
-                segmentation = rle.merge(rle.frPyObjects(segmentation, *self.size))
-            elif isinstance(segmentation["counts"], list):
-                segmentation = rle.frPyObjects(segmentation, *self.size)
-            return rle.decode(segmentation).astype(bool)
-        except Exception as error:  # pycocotools raises that very class
-            raise DataError(f"annotation {self.annotation_id}: expected polygons or run lengths: {error}") from None
+            check_outline(self.segmentation, *self.size)
+        except DataError as error:
+            raise DataError(f"annotation {self.annotation_id}: {error}") from None
+        segmentation = self.segmentation
+        if isinstance(segmentation, list):
+            segmentation = rle.merge(rle.frPyObjects(segmentation, *self.size))
+        elif isinstance(segmentation["counts"], list):
+            segmentation = rle.frPyObjects(segmentation, *self.size)
+        return rle.decode(segmentation).astype(bool)
 
     def image(self) -> np.ndarray:
-        """The photograph, uint8 RGB (H, W, 3).
+        """The photograph, uint8 RGB (H, W, 3), as its outlines lie on it: as stored, or turned as its EXIF tag says
+        where only that has the size that the annotations say.
 
         Raises:
-            DataError: it cannot be read, or has another size than the annotations say.
+            DataError: it cannot be read, or has another size.
         """
-        image = read_photograph(self.path)
-        if image.shape[:2] != self.size:
-            raise DataError(
-                f"{self.path}: expected height and width {self.size} as its annotations say, got {image.shape[:2]}"
-            )
-        return image
+        return read_annotated(self.path, self.size)
 
 
-def read_coco(images: str | Path, annotations: str | Path) -> list[Object]:
+def read_coco(images: str | Path, annotations: str | Path, *, strict: bool = True) -> list[Object]:
     """The objects of a folder of images and a file of instances in COCO's format; crowds are left out.
 
     Images that are not in the folder are counted, named and left out with a warning.
+
+    Args:
+        strict: whether an annotation that cannot be used is an error. If not, such are counted, the first are named,
+            and all are left out with a warning.
 
     Returns:
         At least one object, ordered by image id and annotation id.
@@ -92,40 +92,41 @@ def read_coco(images: str | Path, annotations: str | Path) -> list[Object]:
     Raises:
         DataError: a missing folder or file, one that is not in COCO's format, or no object.
     """
-    images, annotations = Path(images), Path(annotations)
+    images, annotations = user_path(images), user_path(annotations)
     for path, there in ((images, images.is_dir()), (annotations, annotations.is_file())):
         if not there:
             raise DataError(f"expected COCO's images and annotations, but there is no {path}; {HOW_TO_GET}")
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress
-            coco = COCO(annotations)
-        found, missing = [], []
-        for image_id in sorted(coco.imgs):
-            entry = coco.imgs[image_id]
-            mine = sorted(coco.loadAnns(coco.getAnnIds(image_id)), key=lambda annotation: annotation["id"])
-            mine = [annotation for annotation in mine if not annotation["iscrowd"] and annotation["segmentation"]]
-            path = images / entry["file_name"]
-            if mine and not path.is_file():
-                missing.append(path.name)
-                continue
-            found += [
-                Object(
-                    path,
-                    image_id,
-                    annotation["id"],
-                    coco.cats[annotation["category_id"]]["name"],
-                    (entry["height"], entry["width"]),
-                    float(annotation["area"]),
-                    sum(_overlap(annotation["bbox"], other["bbox"]) for other in mine if other is not annotation),
-                    len(mine),
-                    annotation["segmentation"],
-                )
-                for annotation in mine
-            ]
-    except (ValueError, AssertionError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{annotations}: expected instances in COCO's format, got {error!r}") from None
+    data = read_instances(annotations, strict=strict)
+    names = {entry["id"]: entry["name"] for entry in data["categories"]}
+    objects = defaultdict(list)
+    for annotation in data["annotations"]:
+        if not annotation["iscrowd"]:
+            objects[annotation["image_id"]].append(annotation)
+    found, missing = [], []
+    for entry in data["images"]:
+        mine = objects[entry["id"]]
+        path = find_photograph(images, entry["file_name"]) if mine else None
+        if path is None:
+            missing += [entry["file_name"]] if mine else []
+            continue
+        overlapping = _overlaps([annotation["bbox"] for annotation in mine])
+        found += [
+            Object(
+                path,
+                entry["id"],
+                annotation["id"],
+                names[annotation["category_id"]],
+                (entry["height"], entry["width"]),
+                float(annotation["area"]),
+                others,
+                len(mine),
+                annotation["segmentation"],
+            )
+            for annotation, others in zip(mine, overlapping)
+        ]
     if missing:
-        warnings.warn(f"{len(missing)} images are not in {images} and left out: {', '.join(missing[:5])}", stacklevel=2)
+        first = ", ".join(map(shortened, missing[:5]))
+        warnings.warn(f"{len(missing)} images are not in {images} and left out: {first}", DataWarning, stacklevel=2)
     if not found:
         raise DataError(f"{annotations}: no object whose image is in {images}; {HOW_TO_GET}")
     return found
@@ -143,12 +144,18 @@ def largest(objects: Sequence[Object]) -> list[Object]:
 def find_coco(folder: str | Path) -> list[tuple[Path, Path]]:
     """The image folders of COCO 2017 in `folder`/coco, each with its file of instances.
 
+    A folder without files, which a download that broke off leaves, is left out; with a warning, if there is another.
+
     Raises:
         DataError: there is none.
     """
-    coco = Path(folder) / "coco"
+    coco = user_path(folder) / "coco"
     found = [(coco / part, coco / "annotations" / f"instances_{part}.json") for part in ("train2017", "val2017")]
     found = [pair for pair in found if pair[0].is_dir()]
+    empty = [images for images, _ in found if not any(path.is_file() for path in images.glob("[!.]*"))]
+    found = [pair for pair in found if pair[0] not in empty]
+    if found and empty:
+        warnings.warn(f"{empty[0]} has no images and is left out", DataWarning, stacklevel=2)
     if not found:
         raise DataError(f"expected train2017 or val2017 in {coco}; {HOW_TO_GET}")
     return found
@@ -206,6 +213,11 @@ def photograph_augmentation() -> A.Compose:
 AUGMENTATIONS = {"photographs": photograph_augmentation}
 
 
-def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two boxes (left, top, width, height) share an area."""
-    return all(one[k] < other[k] + other[k + 2] and other[k] < one[k] + one[k + 2] for k in (0, 1))
+def _overlaps(boxes: Sequence[Sequence[float]]) -> list[int]:
+    """Of each box (left, top, width, height), how many others share an area with it."""
+    corners = [(left, top, left + width, top + height) for left, top, width, height in boxes]
+    return [
+        sum(l < right and left < r and t < bottom and top < b for l, t, r, b in corners)  # noqa: E741
+        - (left < right and top < bottom)  # itself
+        for left, top, right, bottom in corners
+    ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..items import hashed, said
 from ..training import hash_seed
 
 
@@ -55,6 +56,11 @@ class EpochDataset(Dataset):
     def set_epoch(self, epoch: int) -> None:
         self._epoch.fill_(epoch)
 
+    def digest(self) -> str:
+        """What tells its content, whatever the epoch and however it is augmented, from that of others: see
+        `seglib.items.digest`."""
+        return hashed(self.names, self.images, self.masks)
+
     def augmented(self, image: np.ndarray, mask: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
         """An image and its mask as item `index` has them in this epoch."""
         if self.augment is None:
@@ -72,16 +78,19 @@ class SegmentationDataset(EpochDataset):
     """Pairs of image and binary mask, checked once, augmented anew in every epoch (see `EpochDataset`).
 
     Args:
-        images: N arrays (H, W) or (H, W, C), uint8 or float in [0, 1].
+        images: N arrays (H, W) or (H, W, C), uint8 or float in [0, 1]; other floats than float32 become such.
         masks: N arrays (H, W) of 0 and 1.
         augment, seed: as for `EpochDataset`.
         names: of the pairs, for files that are written about them; default: 00000, 00001 …
 
     Items: image float32 (C, H, W) in [0, 1] and mask float32 (1, H, W) of 0 and 1.
 
+    Attributes:
+        sizes: height and width of each image, where they differ; else none. So `fit` pads batches.
+
     Raises:
-        ValueError: no pairs; different numbers or sizes; a mask with other values than 0 and 1; an image that is not
-            finite. The message names the pair.
+        ValueError: no pairs; other things than arrays; different numbers or sizes; a mask with other values than 0 and
+            1; an image that is not finite. The message names the pair.
     """
 
     def __init__(
@@ -95,7 +104,9 @@ class SegmentationDataset(EpochDataset):
     ):
         super().__init__(augment, seed)
         check_pairs(images, masks)
-        self.images, self.masks = images, masks
+        self.images, self.masks = as_float32(images), masks
+        sizes = [image.shape[:2] for image in images]
+        self.sizes = sizes if len(set(sizes)) > 1 else []
         self.names = [f"{i:05d}" for i in range(len(images))] if names is None else list(names)
         if len(self.names) != len(images):
             raise ValueError(f"expected a name for each of {len(images)} pairs, got {len(self.names)} names")
@@ -118,6 +129,17 @@ def to_tensor(image: np.ndarray) -> Tensor:
     scale = 255 if tensor.dtype == torch.uint8 else 1
     tensor = tensor.float() / scale
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+
+
+def as_float32(images: Sequence) -> Sequence:
+    """Images that are neither uint8 nor float32 as float32, for OpenCV, which augments them, takes no others; a stack
+    stays one, and where there is nothing to change it is the same."""
+    kept = (np.uint8, np.float32)
+    if all(image.dtype in kept for image in images):
+        return images
+    if isinstance(images, np.ndarray) and images.dtype != object:
+        return images.astype(np.float32)
+    return [image if image.dtype in kept else image.astype(np.float32) for image in images]
 
 
 def channel_statistics(images: Sequence) -> tuple[np.ndarray, np.ndarray]:
@@ -146,9 +168,18 @@ def check_pairs(images: Sequence, masks: Sequence) -> None:
     if len(images) == 0:
         raise ValueError("expected at least one pair of image and mask, got an empty data set")
     for i, (image, mask) in enumerate(zip(images, masks)):
+        for name, value in (("image", image), ("mask", mask)):
+            if not isinstance(value, np.ndarray):
+                raise ValueError(
+                    f"pair {i}: expected {name} as a NumPy array, got {said(value)}; np.array({name}) makes it one"
+                )
+        if image.ndim not in (2, 3) or not image.size or image.shape[1:] == mask.shape != image.shape[:2]:
+            how = "; image.transpose(1, 2, 0) puts the channels last" if image.ndim == 3 else ""
+            raise ValueError(f"pair {i}: expected an image (H, W) or (H, W, C), got one of shape {image.shape}{how}")
         if image.shape[:2] != mask.shape:
+            how = "; mask[..., 0] is its first channel" if mask.shape[:2] == image.shape[:2] else ""
             raise ValueError(
-                f"pair {i}: expected a mask of the image's size {image.shape[:2]}, got one of shape {mask.shape}"
+                f"pair {i}: expected a mask of the image's size {image.shape[:2]}, got one of shape {mask.shape}{how}"
             )
         if mask.dtype != bool and not (((mask == 0) | (mask == 1)).all()):
             found = np.unique(mask)[:5].tolist()

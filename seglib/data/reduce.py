@@ -9,34 +9,19 @@ import math
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from numbers import Integral
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from .images import DataError
+from ..files import user_path
+from .images import DataError, check_annotated
+from .instances import find_photograph, read_instances
 
 # COCO's limits between small and medium, and medium and large objects: pixels of an annotation's `area`. For medium
 # objects alone: min_area=MEDIUM_AREA, max_area=LARGE_AREA.
 MEDIUM_AREA = 32**2
 LARGE_AREA = 96**2
-
-# What is read of an annotation file, and so must be in it; all else is copied as it is.
-KEYS = {
-    "licenses": {"id": int},
-    "images": {"id": int, "file_name": str, "width": int, "height": int},
-    "annotations": {
-        "id": int,
-        "image_id": int,
-        "category_id": int,
-        "segmentation": (list, dict),
-        "area": (int, float),
-        "iscrowd": int,
-    },
-    "categories": {"id": int, "name": str},
-}
 
 
 def reduce_coco(
@@ -49,6 +34,7 @@ def reduce_coco(
     min_area: float | None = None,
     max_area: float | None = None,
     seed: int = 0,
+    strict: bool = True,
 ) -> dict:
     """Writes a part of a COCO data set as a COCO data set: `out/NAME/…` with the images, NAME being their folder's,
     `out/annotations/` with the annotation file under its own name, and `out/manifest.json`.
@@ -72,6 +58,8 @@ def reduce_coco(
         min_area: of an object, inclusive, in pixels of `area`.
         max_area: of an object, exclusive, so that the ranges of small, medium and large objects share none.
         seed: of the draw.
+        strict: whether an annotation that cannot be used is an error. If not, such are left out with a warning, and the
+            manifest counts them.
 
     Returns:
         The manifest: the arguments, without folders above the last; counts; size and SHA-256 of every other file.
@@ -95,15 +83,15 @@ def reduce_coco(
         raise ValueError(f"expected 0 <= min_area < max_area, both finite, got {min_area} and {max_area}")
 
     # Not resolved: a link named train2017 is train2017, whatever it points to.
-    images_folder, annotation_file = Path(os.path.abspath(images_folder)), Path(annotation_file)
-    out = Path(out).resolve()
+    images_folder, annotation_file = Path(os.path.abspath(user_path(images_folder))), user_path(annotation_file)
+    out = user_path(out).resolve()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(f"out: expected a new or an empty folder, got {out}; name another or remove it")
     if not images_folder.is_dir():
         raise DataError(f"no folder of images {images_folder}")
 
-    data = _read(annotation_file)
-    _check_files(images_folder, data["images"])
+    data = read_instances(annotation_file, strict=strict)
+    paths = _found(images_folder, data["images"])
     kinds = _chosen_categories(data["categories"], categories)
     of_kind = {kind["id"] for kind in kinds}
     wanted = [
@@ -118,7 +106,7 @@ def reduce_coco(
 
     images = [image for image in data["images"] if image["id"] in drawn]
     annotations = [annotation for annotation in wanted if annotation["image_id"] in drawn]
-    _check_images(images_folder, images)
+    _check_images(images_folder, images, paths)
 
     licences = {image["license"] for image in images if isinstance(image.get("license"), int)}
     arguments = {
@@ -135,10 +123,12 @@ def reduce_coco(
         "images_eligible": len(eligible),
         "images_before": len(data["images"]),
         "annotations": len(annotations),
-        "annotations_before": len(data["annotations"]),
+        "annotations_before": len(data["annotations"]) + data["left_out"],
         "crowds": sum(bool(annotation["iscrowd"]) for annotation in annotations),
         "categories": len(kinds),
     }
+    if not strict:
+        arguments["strict"], counts["annotations_left_out"] = False, data["left_out"]
     reduced = {
         "info": _describe(data["info"], counts, arguments),
         "licenses": [licence for licence in data["licenses"] if licence["id"] in licences],
@@ -147,7 +137,7 @@ def reduce_coco(
         "categories": kinds,
     }
     contents = {f"annotations/{annotation_file.name}": _json(reduced)}
-    copies = {f"{images_folder.name}/{image['file_name']}": images_folder / image["file_name"] for image in images}
+    copies = {f"{images_folder.name}/{image['file_name']}": paths[image["id"]] for image in images}
     return _write(out, {"arguments": arguments, "counts": counts}, contents, copies)
 
 
@@ -157,85 +147,34 @@ def image_sizes(annotation_file: str | Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataError: a file that is missing, damaged or no COCO.
     """
-    images = _read(Path(annotation_file))["images"]
+    images = read_instances(annotation_file)["images"]
     return tuple(np.array([image[side] for image in images], dtype=np.int64) for side in ("width", "height"))
 
 
-def _read(path: Path) -> dict:
-    """An annotation file: info, and licences, images, annotations and categories sorted by id; all checked."""
-    if not path.is_file():
-        raise DataError(f"no annotation file {path}")
-    try:
-        data = json.loads(path.read_bytes(), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected JSON, but it cannot be read: {error}") from None
-    # Licences and info are no part of what a loader needs, and labelling tools leave them out.
-    data = {"licenses": [], "info": {}} | data if isinstance(data, dict) else {}
-    if missing := [part for part in KEYS if not isinstance(data.get(part), list)]:
-        raise DataError(f"{path}: expected COCO's format for instances, but it has no list of {', '.join(missing)}")
-    if not isinstance(data["info"], dict):
-        raise DataError(f"{path}: expected info to be an object, got {data['info']!r:.60}")
-    for part, keys in KEYS.items():
-        for i, entry in enumerate(data[part]):
-            for key, kind in keys.items():
-                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-                    kinds = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-                    raise DataError(f"{path}: expected {key} ({kinds}) in {part}[{i}], got {entry!r:.160}")
-        data[part] = sorted(data[part], key=lambda entry: entry["id"])
-        ids = [entry["id"] for entry in data[part]]
-        if twice := sorted({a for a, b in pairwise(ids) if a == b}):
-            raise DataError(f"{path}: expected every id once in {part}, got {len(twice)} more often: {_few(twice)}")
-
-    outside = [image["file_name"] for image in data["images"] if _leads_out(image["file_name"])]
-    if outside:
-        raise DataError(f"{path}: expected file names inside the folder of images, got {_few(map(repr, outside))}")
-    for part, key in (("images", "image_id"), ("categories", "category_id")):
-        known = {entry["id"] for entry in data[part]}
-        lost = [f"{a['id']} ({key} {a[key]})" for a in data["annotations"] if a[key] not in known]
-        if lost:
-            raise DataError(
-                f"{path}: expected every {key} in {part}, got {len(lost)} annotations without: {_few(lost)}"
-            )
-    return data
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number in JSON")
-
-
-def _leads_out(name: str) -> bool:
-    # Windows's rules know "/" and "\", drives and shares; a set made on one system is often reduced on another.
-    path = PureWindowsPath(name)
-    return bool(path.anchor) or ".." in path.parts
-
-
-def _check_files(folder: Path, images: Sequence[dict]) -> None:
-    missing = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
+def _found(folder: Path, images: Sequence[dict]) -> dict[int, Path]:
+    """Where each image is, by its id."""
+    paths = {image["id"]: find_photograph(folder, image["file_name"]) for image in images}
+    missing = [image["file_name"] for image in images if paths[image["id"]] is None]
     if missing:
         raise DataError(
             f"expected all {len(images)} images of the annotation file in {folder}, got {len(images) - len(missing)}; "
-            f"not there: {_few(map(repr, missing))}"
+            f"not there: {_few(f'{name!r:.60}' for name in missing)}"
         )
+    return paths
 
 
-def _check_images(folder: Path, images: Sequence[dict]) -> None:
+def _check_images(folder: Path, images: Sequence[dict], paths: dict[int, Path]) -> None:
     damaged = []
     for image in images:
+        path = paths[image["id"]]
         try:
-            with Image.open(folder / image["file_name"]) as file:
-                size = file.size
-                file.verify()
-            # For JPEG, verify looks at nothing behind the header; a coarse decode sees a download that broke off.
-            with Image.open(folder / image["file_name"]) as file:
-                file.draft(None, (1, 1))
-                file.load()
-            if size != (image["width"], image["height"]):
-                raise ValueError(f"expected {image['width']}×{image['height']} pixels, got {size[0]}×{size[1]}")
-        except Exception as error:  # Pillow lets through whatever a format's reader stumbles over
-            damaged.append(f"{image['file_name']!r} ({error})")
+            check_annotated(path, (image["height"], image["width"]))
+        except DataError as error:
+            damaged.append(f"{image['file_name']!r:.60} ({str(error).removeprefix(f'{path}: ')})")
     if damaged:
         raise DataError(
-            f"expected {len(images)} whole images in {folder}, got {len(damaged)} that cannot be used: {_few(damaged)}"
+            f"expected {len(images)} whole images in {folder}, got {len(damaged)} that cannot be used: "
+            f"{_few(damaged, 2)}"
         )
 
 
@@ -317,7 +256,7 @@ def _write_file(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _few(things: Iterable) -> str:
-    """The first five, and how many more there are."""
+def _few(things: Iterable, most: int = 5) -> str:
+    """The first of them, and how many more there are."""
     words = [str(thing) for thing in things]
-    return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -16,12 +16,9 @@ from torch import Tensor, nn
 
 from ..data.datasets import EpochDataset, SegmentationDataset, flips_and_quarter_turns, to_tensor
 from ..metrics import BinaryMetrics, Metrics
-from ..tiles import predict_in_tiles
+from ..tiles import WHOLE, predict_in_tiles
 from ..training import predict
 from .keys import Data, Row
-
-# Pixels that a network sees in one piece. A U-Net needs 0.4 to 0.8 GB a million, so that 4 GB are enough for all.
-WHOLE = 4_000_000
 
 
 @dataclass

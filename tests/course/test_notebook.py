@@ -2,7 +2,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -96,18 +95,16 @@ def test_several_pictures_of_a_cell_are_numbered():
 
 
 def test_time_and_memory_of_the_course_s_own_notebooks_are_kept(tmp_path, monkeypatch):
-    process = subprocess.Popen
+    watched = notebook._run_watched
 
-    def stand_in(command, **options):
-        """A process that runs nothing, and fails where the notebook would."""
-        if "seglib.course.notebook" not in command:  # somebody else's
-            return process(command, **options)
+    def stand_in(command):
+        """Runs nothing, and fails where the notebook would."""
         shutil.copy(command[3], command[4])
-        return process(["false" if "1 / 0" in Path(command[3]).read_text() else "true"])
+        return watched([sys.executable, "-c", f"exit({'1 / 0' in Path(command[3]).read_text()})"])
 
     for name in ("notebooks", "results", "out"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(notebook.subprocess, "Popen", stand_in)
+    monkeypatch.setattr(notebook, "_run_watched", stand_in)
     monkeypatch.setattr(notebook, "root", lambda: tmp_path)
     monkeypatch.setattr(notebook.results, "shipped", lambda name: tmp_path / name)
     monkeypatch.setattr(notebook, "reports", list)
@@ -123,6 +120,15 @@ def test_time_and_memory_of_the_course_s_own_notebooks_are_kept(tmp_path, monkey
     kept = json.loads(record.read_text())["notebooks"]
     assert list(kept) == ["01_one.ipynb", "02_two.ipynb"]
     assert all(entry["passed"] for entry in kept.values())
+
+
+def test_memory_is_the_most_that_a_process_or_one_of_its_own_had():
+    """One that takes 200 MB, by way of another that takes none."""
+    takes = "import time; x = bytearray(200_000_000); time.sleep(1)"
+    starts = f"import subprocess, sys; exit(3 + subprocess.run([sys.executable, '-c', {takes!r}]).returncode)"
+    status, memory = notebook._run_watched([sys.executable, "-c", starts])
+    assert status == 3
+    assert 190 < memory < 300
 
 
 def test_the_scale_is_quick_unless_the_variable_says_otherwise(monkeypatch, capsys):

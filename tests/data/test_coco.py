@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+import unicodedata
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -15,11 +16,22 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from seglib.data import coco
-from seglib.data.coco import DataError, Object, find_coco, largest, photographs, read_coco, split_by_image
+from seglib.data.coco import (
+    DataError,
+    Object,
+    find_coco,
+    largest,
+    photographs,
+    read_coco,
+    read_instances,
+    split_by_image,
+)
+from seglib.data.reduce import image_sizes, reduce_coco
 
 REAL = os.environ.get("SEGLIB_DATA")
 SIZE = (40, 60)  # of the pictures below
@@ -131,18 +143,101 @@ def test_the_photograph_is_rgb(tmp_path):
     assert np.array_equal(found, picture)
 
 
-def test_crowds_and_empty_segmentations_are_left_out_and_count_nowhere(tmp_path):
+def test_crowds_are_left_out_and_count_nowhere(tmp_path):
     content = dataset(
         [
             annotation(1),
             annotation(2, iscrowd=1, segmentation=SEGMENTATIONS["uncompressed"]),
-            annotation(3, segmentation=[]),
             annotation(4, image=2, iscrowd=1, segmentation=SEGMENTATIONS["uncompressed"]),
         ],
         images=2,
     )
     (found,) = read_coco(*store(tmp_path, content))
     assert (found.annotation_id, found.annotated, found.overlapping) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("tag", [1, 3, 6, 8])
+@pytest.mark.parametrize("annotated", ["as stored", "upright"])
+def test_outlines_lie_on_a_photograph_with_a_tag_as_they_were_drawn(tmp_path, tag, annotated):
+    """By the pixels that are annotated, for `read_coco` and `reduce_coco` alike; a half turn has one size only."""
+    stored = np.zeros((*SIZE, 3), np.uint8)
+    stored[5:25, 10:30] = 255
+    upright = np.rot90(stored, {1: 0, 3: 2, 6: -1, 8: 1}[tag])
+    shown = upright if annotated == "upright" and tag in (6, 8) else stored
+    ys, xs = np.nonzero(shown[..., 0])
+    left, top, right, bottom = map(int, (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+    content = dataset([annotation(1, segmentation=[[left, top, right, top, right, bottom, left, bottom]])])
+    content["images"][0] |= {"height": shown.shape[0], "width": shown.shape[1]}
+    images, instances = store(tmp_path, content, [])
+    exif = Image.Exif()
+    exif[0x112] = tag
+    Image.fromarray(stored).save(images / "001.png", exif=exif)
+    (found,) = read_coco(images, instances)
+    assert np.array_equal(found.image(), shown)
+    assert np.array_equal(found.mask(), shown[..., 0] == 255)
+    reduce_coco(images, instances, tmp_path / "out")
+    assert (tmp_path / "out/images/001.png").read_bytes() == (images / "001.png").read_bytes()
+
+
+def by_hand(code):
+    """COCO's compressed run lengths as its maskApi.c reads them, a character at a time; None if it could not."""
+    found, place = [], 0
+    while place < len(code):
+        value, length, more = 0, 0, True
+        while more:
+            digit = ord(code[place]) - 48 if place < len(code) else -1
+            if not 0 <= digit < 64 or length == 6:
+                return None
+            value, more = value + ((digit & 31) << 5 * length), digit & 32
+            place, length = place + 1, length + 1
+        value -= (1 << 5 * length) if digit & 16 else 0
+        found.append(value + (found[-2] if len(found) > 2 else 0))
+    return found
+
+
+MASKS = st.tuples(
+    st.integers(1, 50), st.integers(51, 120), st.lists(st.integers(1, 3000), min_size=1, max_size=9), st.booleans()
+)
+
+
+def drawn(height, width, runs, first):
+    """A mask with such runs, cut or filled up to its size."""
+    values = np.repeat((np.arange(len(runs)) + first) % 2, runs)[: height * width]
+    return np.pad(values, (0, height * width - values.size)).reshape(width, height).T.astype(bool)
+
+
+@settings(max_examples=60, deadline=None)
+@given(shape=MASKS)
+def test_run_lengths_of_every_form_give_their_mask(shape):
+    mask = drawn(*shape)
+    encoded = rle.encode(np.asfortranarray(mask, np.uint8))
+    text = encoded["counts"].decode("ascii")
+    assert by_hand(text) == by_column(mask)
+    for counts in (text, encoded["counts"], by_column(mask)):
+        segmentation = {"size": list(mask.shape), "counts": counts}
+        one = Object(Path("1.png"), 1, 1, "cup", mask.shape, 1.0, 0, 1, segmentation)
+        assert np.array_equal(one.mask(), mask)
+
+
+@settings(max_examples=200, deadline=None)
+@given(shape=MASKS, data=st.data())
+def test_damaged_run_lengths_give_the_mask_that_they_describe_or_are_refused(shape, data):
+    """And never what happens to lie in memory: whether they describe one is decided by hand."""
+    height, width = shape[:2]
+    code = rle.encode(np.asfortranarray(drawn(*shape), np.uint8))["counts"].decode("ascii")
+    at = data.draw(st.integers(0, len(code)))
+    code = code[:at] + data.draw(st.text("0123?@NOPQ_`abno", max_size=3) | st.text(max_size=3))
+    code += data.draw(st.sampled_from(["", code[at:], code[at + 1 :]]))
+    runs = by_hand(code)
+    right = bool(runs) and min(runs) >= 0 and sum(runs) == height * width
+    for counts in (code, runs):
+        one = Object(Path(), 1, 7, "", (height, width), 1.0, 0, 1, {"size": [height, width], "counts": counts})
+        if right:
+            values = np.repeat(np.arange(len(runs)) % 2, runs)
+            assert np.array_equal(one.mask(), values.reshape(width, height).T == 1)
+        else:
+            with pytest.raises(DataError, match="annotation 7: expected segmentation's counts"):
+                one.mask()
 
 
 # --- what else is in the picture ---
@@ -169,6 +264,12 @@ def test_overlapping_and_annotated_objects_are_counted(boxes):
         others = [i for i, box in enumerate(boxes) if box[0] == one.image_id and i != one.annotation_id]
         assert one.annotated == len(others) + 1
         assert one.overlapping == sum((painted[i] & painted[one.annotation_id]).any() for i in others)
+
+
+def test_a_box_without_an_area_overlaps_nothing_beside_it(tmp_path):
+    boxes = ([3, 3, 0, 9], [20, 3, 5, 5], [22, 4, 9, 9])
+    found = read_coco(*store(tmp_path, dataset([annotation(i, bbox=box) for i, box in enumerate(boxes)])))
+    assert [one.overlapping for one in found] == [0, 1, 1]
 
 
 @settings(max_examples=50, deadline=None)
@@ -231,38 +332,317 @@ def changed(part="annotations", drop=None, **changes):
     return content
 
 
+def outline(*numbers):
+    return changed(segmentation=[list(numbers)])
+
+
+def runs(counts, size=SIZE):
+    return changed(segmentation={"size": list(size), "counts": counts})
+
+
+def many(values, key, message):
+    """Files whose first annotation has one of these values."""
+    return {f"{key} {value!r:.30}": (changed(**{key: value}), message) for value in values}
+
+
+def twice(part, number=0):
+    content = dataset([annotation(1), annotation(2)], images=2)
+    content[part].append(content[part][number])
+    return content
+
+
+def without(part):
+    return {key: value for key, value in changed().items() if key != part}
+
+
+FIRST = r"annotations\[0\] \(id 1\): expected "
+IMAGE = r"images\[0\] \(id 1\): expected "
+CODE = SEGMENTATIONS["compressed"]["counts"]
+RUNS = by_column(HOLE)
+ROUND = [value for angle in np.linspace(0, 6, 9) for value in (30 + 9 * np.cos(angle), 20 + 9 * np.sin(angle))]
+EMPTY = "a list of {} that is not empty, got {}; export the labels in COCO's format"
+
+# Each file with what is said about it: the entry, the key, what was expected, what came, and what to do.
 WRONG = {
-    "a category that is not listed": changed(category_id=7),
-    **{f"no {key}": changed(drop=key) for key in ("id", "category_id", "iscrowd", "area", "bbox", "segmentation")},
-    "no height": changed("images", "height"),
-    "no file name": changed("images", "file_name"),
-    "images that are numbers": changed() | {"images": [1]},
-    "images that are a number": changed() | {"images": 1},
-    "captions": changed() | {"annotations": [{"id": 1, "image_id": 1, "caption": "a cup"}]},
-    "a list": [changed()],
-    "a number": 5,
-    "a short box": changed(bbox=[10, 5]),
-    "an area in words": changed(area="large"),
+    # entries that lack a key or have another type
     **{
-        f"damaged JSON {i}": content for i, content in enumerate((b"", b'{"images": [{"id": 1, "file', b"\xff\xd8\xff"))
+        f"no {key}": (changed(drop=key), rf"{FIRST}{key} to be {expected}, got none; {remedy}")
+        for key, expected, remedy in (
+            ("image_id", "a whole number", "write the id of its image"),
+            ("category_id", "a whole number", "write the id of its category"),
+            ("iscrowd", "0 or 1", 'write "iscrowd": 0 for a single object'),
+            ("area", "a number of at least 0", "write the object's number of pixels"),
+            ("bbox", "four numbers", r"write its box in pixels, \[left, top, width, height\]"),
+            ("segmentation", "polygons or run lengths", "bounding boxes alone have no outline"),
+        )
+    },
+    "no id": (changed(drop="id"), r"annotations\[0\]: expected id to be a whole number, got none"),
+    **many(["1", True, 1.0, None, [1]], "image_id", FIRST + "image_id to be a whole number, got "),
+    **many(["2", False, 2.0, None], "category_id", FIRST + "category_id to be a whole number, got "),
+    **many(["1", True, 1.0, None], "id", r"annotations\[0\] \(id .*\): expected id to be a whole number, got "),
+    **many(["0", 2, -1, False, 0.0, None], "iscrowd", FIRST + "iscrowd to be 0 or 1, got "),
+    **many(["large", True, -1, 10**400, None, [4]], "area", FIRST + "area to be a number of at least 0, got "),
+    **many([[], [1, 2], [1, 2, 3, True], [1, 2, "3", 4], [10**400] * 4, 5], "bbox", FIRST + "bbox to be four numbers"),
+    **{
+        f"an annotation {x!r}": (changed() | {"annotations": [x]}, r"annotations\[0\]: .* image_id")
+        for x in (1, [], "")
+    },
+    "images that are numbers": (
+        changed() | {"images": [1]},
+        r"images\[0\]: expected an object with id, file_name, .* 1",
+    ),
+    **{
+        f"{side} {value!r}": (changed("images", **{side: value}), rf"{IMAGE}{side} to be a whole number above 0, got")
+        for side in ("width", "height")
+        for value in (0, -5, 40.0, "40", True, None)
+    },
+    "no height": (changed("images", "height"), IMAGE + "height .*got none; write the photograph's height in pixels"),
+    "an enormous image": (changed("images", width=10**30, height=10**30), IMAGE + "at most 536870912 pixels, got 1000"),
+    "no file name": (changed("images", "file_name"), IMAGE + "file_name to be text, got none; write where"),
+    **{
+        f"a file name {name!r}": (
+            changed("images", file_name=name),
+            IMAGE + "file_name to be inside the folder .*got '",
+        )
+        for name in ("../x.jpg", "a/../../x.jpg", "..\\x.jpg", "/etc/x.jpg", "C:\\x.jpg")
+    },
+    "a category without a name": (changed("categories", "name"), r"categories\[0\] \(id 2\): expected name to be text"),
+    "a licence without an id": (changed() | {"licenses": [{}]}, r"licenses\[0\]: expected id to be a whole number"),
+    "licences in words": (changed() | {"licenses": "free"}, "expected licenses to be a list, got 'free'; leave it out"),
+    "info in words": (changed() | {"info": "text"}, "expected info to be an object, got 'text'; leave it out"),
+    # references
+    "the same annotation id": (twice("annotations"), r"annotations\[2\] \(id 1\): expected an id .* annotations\[0\];"),
+    "the same image id": (
+        twice("images", 1),
+        r"images\[2\] \(id 2\): expected an id of its own, got that of images\[1\]",
+    ),
+    "the same category id": (twice("categories"), r"categories\[2\] \(id 2\): expected an id .* categories\[0\];"),
+    "an image that is not listed": (changed(image_id=7), FIRST + "image_id to be an id of images, got 7; add"),
+    "a category that is not listed": (changed(category_id=7), FIRST + "category_id to be an id of categories, got 7"),
+    # polygons
+    **many([[], {}, None, "polygon", 3], "segmentation", FIRST + "segmentation to be polygons or run lengths, got "),
+    **many(
+        [[[]], [SQUARE, []]], "segmentation", FIRST + r"segmentation\[.\] .*, got 0 numbers; .* at least three points"
+    ),
+    **{
+        f"a polygon of {n} numbers": (outline(*range(n)), rf"{FIRST}.*got {n} numbers; a polygon needs at least three")
+        for n in (1, 2, 4, 5, 7)
+    },
+    "a polygon without a list": (
+        changed(segmentation=SQUARE),
+        FIRST + r"segmentation\[0\] .* numbers, got 10; write \[\[",
+    ),
+    "a polygon of pairs": (
+        changed(segmentation=[[[1, 1], [9, 1], [9, 9]]]),
+        FIRST + r".*a list of numbers, got \[\[1, 1\]",
+    ),
+    **{
+        f"a polygon with {value!r:.20}": (outline(*SQUARE[:-1], value), FIRST + r".*a list of numbers, got \[10, 5, 30")
+        for value in (True, "25", None, [25])
+    },
+    "a polygon far to the right": (outline(*SQUARE[:-2], 121, 25), FIRST + "x in .* from -60 to 120, got 121; write"),
+    "a polygon far to the left": (outline(*SQUARE[:-2], -61, 25), FIRST + "x in .* got -61;"),
+    "a polygon far below": (
+        outline(*SQUARE[:-1], 80.5),
+        FIRST + "y in .* near .* 40 pixels, from -40 to 80, got 80.5;",
+    ),
+    **{f"a coordinate {x:.0e}": (outline(x, *SQUARE[1:]), FIRST + "x in .*, got ") for x in (1e9, -1e300)},
+    # run lengths
+    "run lengths of the sides' other order": (runs(RUNS, SIZE[::-1]), FIRST + r".* \[40, 60\], got \[60, 40\]; encode"),
+    "run lengths of a size in floats": (runs(RUNS, (40.0, 60.0)), FIRST + r".* \[40, 60\], got \[40.0, 60.0\];"),
+    "run lengths without a size": (changed(segmentation={"counts": RUNS}), FIRST + r".* \[40, 60\], got None;"),
+    "run lengths without counts": (changed(segmentation={"size": list(SIZE)}), FIRST + ".*counts to be .*got None;"),
+    **{
+        name: (runs(counts), FIRST + message)
+        for name, counts, message in (
+            (
+                "run lengths that end early",
+                RUNS[:-1],
+                ".*counts .* 40×60 = 2400 pixels, got [0-9]+; encode the mask again",
+            ),
+            ("run lengths that end late", [*RUNS, 1], ".*counts .* 40×60 = 2400 pixels, got 2401;"),
+            ("a negative run length", [*RUNS, 5, -5], ".* 2400 pixels, got 2400 with a negative one;"),
+            ("enormous run lengths", [10**30, 10**30], ".* 2400 pixels, got 2000"),
+            *(
+                (f"a run length {x!r}", [*RUNS, x], ".*counts to be whole numbers or text")
+                for x in (1.0, True, "1", None)
+            ),
+            ("no run lengths", [], ".*counts to be whole numbers or text, got"),
+            ("no text", "", ".*counts in COCO's compressed form, got ''"),
+            ("text that ends early", CODE[:-1], ".*counts"),
+            ("text that ends in a number", CODE + "P", ".*counts in COCO's compressed form, got '"),
+            ("text that ends late", CODE + "1", ".*counts .* 2400 pixels, got "),
+            *((f"text with {x!r}", x + CODE, ".*counts in COCO's compressed form") for x in ("é", " ", "\0", "p")),
+            ("a number of seven characters", "PPPPPP0" + CODE, ".*counts in COCO's compressed form"),
+        )
+    },
+    # files
+    **{f"no {part}": (without(part), EMPTY.format(part, "none")) for part in ("images", "annotations", "categories")},
+    **{
+        f"an empty list of {part}": (changed() | {part: []}, EMPTY.format(part, r"\[\]"))
+        for part in ("images", "annotations", "categories")
+    },
+    "images that are a number": (changed() | {"images": 1}, EMPTY.format("images", "1")),
+    "images by number": (changed() | {"images": {"7": {}}}, EMPTY.format("images", r"\{'7': \{\}\}")),
+    "captions": (
+        changed() | {"annotations": [{"id": 1, "image_id": 1, "caption": "a"}]},
+        FIRST + "category_id .* none",
+    ),
+    "labelme": ({"shapes": [], "imagePath": "a.jpg"}, "expected COCO's .*, got labelme's; convert .* labelme2coco"),
+    "a list": ([changed()], r"expected an object with images, annotations and categories, got \[\{"),
+    "a number": (5, "expected an object with images, annotations and categories, got 5; export"),
+    **{
+        f"not JSON: {content[:12]!r}": (content, f"expected JSON, but {message}")
+        for content, message in (
+            (b"", "it cannot be read: the file is empty; export it again"),
+            (b"no JSON", "it cannot be read: Expecting value: line 1 column 1"),
+            (b'{"images": [{"id": 1, "file', "it cannot be read: Unterminated string"),
+            (b"\xff\xd8\xff\xe0", "byte 0xff at position 0 is not utf-8; save it as UTF-8"),
+            ('{"a": "Fußgänger"}'.encode("latin-1"), "byte 0xdf at position 9 is not utf-8; save it as UTF-8"),
+            (b"\xef\xbb\xbf" + '{"a": "ß"}'.encode("latin-1"), "byte 0xdf at position 10 is not utf-8"),
+            (b"[" * 200_000, "it cannot be read: "),
+            (b'{"images": ' + b"9" * 5000 + b"}", "it cannot be read: "),
+            *(
+                (
+                    b'{"info": {"a": %s}}' % number,
+                    f"it cannot be read: {re.escape(number.decode())} is no finite number",
+                )
+                for number in (b"NaN", b"-Infinity", b"1e999", b"-1E+400")
+            ),
+        )
     },
 }
-NOTHING = [{}, {"images": [], "annotations": [], "categories": []}, dataset([])]
+
+
+@pytest.mark.parametrize(("content", "message"), WRONG.values(), ids=WRONG)
+def test_a_file_that_cannot_be_used_is_refused_in_one_sentence_by_all_who_read_it(tmp_path, content, message):
+    images, instances = store(tmp_path, dataset([annotation(1)], images=2))
+    instances.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(DataError, match=f"^{re.escape(str(instances))}: (expected )?{message}") as caught:
+        read_coco(images, instances)
+    said = str(caught.value)
+    assert len(said.removeprefix(str(tmp_path))) < 400
+    assert "\n" not in said
+    assert len(repr(caught.value.__context__)) < 400  # a UnicodeDecodeError holds the whole file
+    for read in (lambda: reduce_coco(images, instances, tmp_path / "out"), lambda: image_sizes(instances)):
+        with pytest.raises(DataError) as caught:
+            read()
+        assert str(caught.value) == said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if WRONG[name][1].startswith((FIRST, r"annotations\[2\]"))])
+def test_annotations_that_cannot_be_used_are_left_out_with_a_warning_if_that_is_asked_for(tmp_path, name):
+    content, message = WRONG[name]
+    if name == "captions":
+        with pytest.raises(DataError, match=r"\(1 of 1 annotations cannot be used\)$"):
+            read_coco(*store(tmp_path, content), strict=False)
+        return
+    images, instances = store(tmp_path, content)
+    total = len(content["annotations"])
+    with pytest.warns(UserWarning, match=f"1 of {total} annotations are left out: {message}") as said:
+        found = read_coco(images, instances, strict=False)
+    assert [one.annotation_id for one in found] == ([1, 2] if total == 3 else [2])
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    for one in found:
+        assert one.mask().sum() == 400
+    with pytest.warns(UserWarning, match="left out") as said:
+        manifest = reduce_coco(images, instances, tmp_path / "out", strict=False)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    assert manifest["arguments"]["strict"] is False
+    counts = manifest["counts"]
+    assert (counts["annotations"], counts["annotations_before"], counts["annotations_left_out"]) == (
+        total - 1,
+        total,
+        1,
+    )
+    kept = read_instances(tmp_path / "out/annotations/instances.json")["annotations"]
+    assert [entry["id"] for entry in kept] == [one.annotation_id for one in found]
+
+
+def test_many_that_are_left_out_are_counted_and_the_first_named(tmp_path):
+    wrong = [annotation(i, segmentation=[SQUARE[:4]]) for i in (31, 32, 33, 34, 35)]
+    content = dataset([annotation(1), *wrong, annotation(2, iscrowd="0"), annotation(1)])
+    with pytest.warns(UserWarning, match="7 of 8 annotations are left out") as said:
+        read_coco(*store(tmp_path, content), strict=False)
+    (message,) = [str(warning.message) for warning in said]
+    assert re.findall(r"\(id (\d+)\)", message) == ["31", "32", "33"]
+    assert message.endswith("; and 4 more")
+    assert len(message) < 1000
+    with pytest.raises(DataError, match=r"^[^\[]*annotations\[1\].*\(7 of 8 annotations cannot be used; strict=False"):
+        read_coco(*store(tmp_path, content))
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        *((content, "expected instances in COCO's format") for content in WRONG.values()),
-        *((c, "no object") for c in NOTHING),
-    ],
-    ids=[*WRONG, *("nothing" for _ in NOTHING)],
+    "name", ["the same image id", "no height", "the same category id", "no annotations", "labelme"]
 )
-def test_another_format_is_refused_by_the_file_s_name(tmp_path, content, message):
+def test_faults_of_images_categories_and_the_file_are_never_left_out(tmp_path, name):
+    content, message = WRONG[name]
     images, instances = store(tmp_path, dataset([annotation(1)]))
-    instances.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    with pytest.raises(DataError, match=f"{re.escape(str(instances))}: {message}"):
-        read_coco(images, instances)
+    instances.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        read_coco(images, instances, strict=False)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_unicode_of_every_kind_is_read(tmp_path, encoding):
+    content = dataset([annotation(1)])
+    content["categories"][0]["name"] = "Fußgänger"
+    images, instances = store(tmp_path, content)
+    instances.write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
+    assert read_coco(images, instances)[0].category == "Fußgänger"
+    reduce_coco(images, instances, tmp_path / "out")
+    assert image_sizes(instances)[0].tolist() == [SIZE[1]]
+
+
+def test_numbers_in_words_are_no_numbers(tmp_path):
+    """What looks like a number that is too large, in a text, is left as it is."""
+    content = dataset([annotation(1)]) | {"info": {"words": "1e999, 3E999 ]", "number": 1e22, "other": 1.5e-300}}
+    assert read_instances(store(tmp_path, content)[1])["info"] == content["info"]
+
+
+def test_licences_and_info_may_be_left_out_or_empty(tmp_path):
+    for more in ({}, {"licenses": None, "info": None}, {"licenses": [], "info": {}}):
+        data = read_instances(store(tmp_path, dataset([annotation(1)]) | more)[1])
+        assert (data["licenses"], data["info"], data["left_out"]) == ([], {}, 0)
+
+
+@pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
+def test_a_name_may_differ_from_its_file_s_by_unicode_form(tmp_path, written, stored):
+    content = dataset([annotation(1)])
+    name, there = (unicodedata.normalize(form, "Zürich ä.png") for form in (written, stored))
+    content["images"][0]["file_name"] = name
+    images, instances = store(tmp_path, content, [there])
+    assert read_coco(images, instances)[0].path.read_bytes() == (images / there).read_bytes()
+    reduce_coco(images, instances, tmp_path / "out")
+    assert read_coco(tmp_path / "out/images", tmp_path / "out/annotations/instances.json")[0].path.name == name
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    store(tmp_path, dataset([annotation(1)]))
+    (found,) = read_coco("~/images", "~/instances.json")
+    assert found.path == tmp_path / "images/001.png"
+    reduce_coco("~/images", Path("~/instances.json"), "~/out")
+    assert (tmp_path / "out/images/001.png").is_file()
+    assert image_sizes("~/instances.json")[0].tolist() == [SIZE[1]]
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "images").rename(tmp_path / "coco/val2017")
+    assert [images for images, _ in find_coco("~")] == [tmp_path / "coco/val2017"]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [None, [], [[]], [SQUARE[:4]], [[*SQUARE[:-1], np.nan]], [[1, np.nan, *SQUARE[2:]]], [[*SQUARE[:-1], 1e9]], {}, "P"]
+    + [{"size": list(SIZE), "counts": counts} for counts in (RUNS[:-1], CODE[:-2], b"\xff", None)],
+)
+def test_an_object_s_outline_is_checked_wherever_it_came_from(segmentation):
+    one = Object(Path("1.png"), 1, 17, "cup", SIZE, 1.0, 0, 1, segmentation)
+    with pytest.raises(DataError, match=r"^annotation 17: expected .*segmentation"):
+        one.mask()
 
 
 @pytest.mark.parametrize(
@@ -288,11 +668,24 @@ def test_an_image_that_is_unreadable_or_of_another_size_is_named(tmp_path, conte
 def test_the_folders_of_coco_are_found(tmp_path, there):
     for name in there:
         (tmp_path / "coco" / name).mkdir(parents=True)
+        (tmp_path / "coco" / name / "1.jpg").touch()
     expected = [(name, f"annotations/instances_{name}.json") for name in sorted(there)]
     assert find_coco(str(tmp_path)) == [tuple(tmp_path / "coco" / part for part in pair) for pair in expected]
 
 
-@pytest.mark.parametrize("there", [".", "coco/test2017", "train2017"])
+@pytest.mark.parametrize(("empty", "full"), [("train2017", "val2017"), ("val2017", "train2017")])
+def test_an_empty_folder_of_coco_is_left_out_and_named(tmp_path, empty, full):
+    for name in (empty, full):
+        (tmp_path / "coco" / name / "folder").mkdir(parents=True)
+    (tmp_path / "coco" / full / "1.jpg").touch()
+    (tmp_path / "coco" / empty / ".DS_Store").touch()
+    with pytest.warns(UserWarning, match=f"{re.escape(str(tmp_path / 'coco' / empty))} has no images") as said:
+        found = find_coco(tmp_path)
+    assert [images.name for images, _ in found] == [full]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("there", [".", "coco/test2017", "train2017", "coco/train2017", "coco/val2017"])
 def test_no_folder_of_coco_is_told_with_the_way_to_get_one(tmp_path, there):
     (tmp_path / there).mkdir(parents=True, exist_ok=True)
     wanted = re.escape(str(tmp_path / "coco"))
@@ -409,7 +802,7 @@ def test_real_coco():
             mask = one.mask()
             assert mask.shape == one.size
             # An area is that of the outline; an outline thinner than a pixel may hold none.
-            assert mask.sum() == pytest.approx(one.area, rel=0.1, abs=0.2 * cv2.arcLength(outline(mask), True) + 30)
+            assert mask.sum() == pytest.approx(one.area, rel=0.1, abs=0.2 * cv2.arcLength(hull(mask), True) + 30)
         best = largest(objects)
         assert {one.image_id for one in best} == at_hand
         for one in best[:450]:
@@ -420,6 +813,6 @@ def test_real_coco():
         assert {one.image_id: one.area for one in best} == areas
 
 
-def outline(mask):
+def hull(mask):
     points = np.argwhere(mask)[:, ::-1].astype(np.int32)
     return cv2.convexHull(points) if len(points) else np.zeros((1, 1, 2), np.int32)

@@ -2,15 +2,21 @@
 
 import re
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 from torch.utils.data import DataLoader
 
+from seglib.data.coco import photograph_augmentation
 from seglib.data.datasets import SegmentationDataset, channel_statistics, flips_and_quarter_turns
+from seglib.losses import bce_loss
+from seglib.models.unet import UNet
+from seglib.training import evaluate, fit, mixed_sizes
 
 # No two of its eight symmetries are equal.
 MARK = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0]], np.uint8)
@@ -61,10 +67,96 @@ def test_pairs_of_different_sizes_and_masks_of_any_type(dtype):
     assert torch.equal(data[1][1], torch.tensor([[[0.0, 1, 0], [1, 1, 0]]]))
 
 
+def test_a_cube_is_a_picture_too():
+    item, target = SegmentationDataset([np.ones((3, 3, 3), np.uint8)], [MARK])[0]
+    assert item.shape == (3, 3, 3)
+    assert torch.equal(target[0], torch.from_numpy(MARK).float())
+
+
 def test_pairs_have_names():
     images = masks = np.zeros((2, 3, 4), np.uint8)
     assert SegmentationDataset(images, masks).names == ["00000", "00001"]
     assert SegmentationDataset(images, masks, names=("a", "b")).names == ["a", "b"]
+
+
+# --- lists of one's own ---
+
+
+def of_widths(*widths, dtype=np.uint8, height=32):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (height, width), np.uint8) for width in widths]
+    masks = [(image > 127).astype(np.uint8) for image in images]
+    return [image if dtype == np.uint8 else (image / 255).astype(dtype) for image in images], masks
+
+
+@pytest.mark.parametrize("augment", [None, flips_and_quarter_turns()])
+def test_pictures_of_several_sizes_are_learned_from_and_measured(augment):
+    data = SegmentationDataset(*of_widths(*[32, 36, 40] * 5), augment=augment)
+    assert data.sizes == [(32, 32), (32, 36), (32, 40)] * 5
+    assert mixed_sizes(data)
+    model = UNet(1, 1, [4, 8])
+    history = fit(model, bce_loss, data, data, epochs=2, batch_size=8, learning_rate=0.01)
+    assert history[-1]["images"] == evaluate(model, data)["images"] == 15
+    assert not mixed_sizes(SegmentationDataset(*of_widths(36, 36)))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, ">f4", np.longdouble])
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_floats_of_any_type_are_augmented_as_float32(dtype, colours):
+    rng = np.random.default_rng(0)
+    stack = rng.random((8, 32, 40, *colours)).astype(dtype)
+    masks = (stack.reshape(8, 32, 40, -1)[..., 0] > 0.5).astype(np.uint8)
+    kind = photograph_augmentation() if colours else flips_and_quarter_turns()
+    for images in (stack, list(stack)):
+        data = SegmentationDataset(images, masks, augment=kind)
+        assert isinstance(data.images, type(images))
+        assert all(image.dtype == np.float32 for image in data.images)
+        np.testing.assert_array_equal(np.stack(data.images), stack.astype(np.float32))
+        for epoch in range(3):
+            data.set_epoch(epoch)
+            assert all(torch.isfinite(data[i][0]).all() for i in range(8))
+    assert stack.dtype == dtype  # the caller's are not touched
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_needs_no_other_type_is_not_copied(dtype):
+    images, masks = of_widths(32, 36, dtype=dtype)
+    data = SegmentationDataset(images, masks)
+    assert data.images is images
+    assert data.masks is masks
+    stack = np.stack(of_widths(32, 32, dtype=dtype)[0])
+    assert SegmentationDataset(stack, stack > 0.5).images is stack
+    mixed = SegmentationDataset([images[0], images[1].astype(np.float64) / 255], masks)
+    assert mixed.images[0] is images[0]
+
+
+# --- what tells it from others ---
+
+
+def test_a_digest_is_that_of_names_images_and_masks():
+    images, masks = of_widths(32, 36, 40)
+    data = SegmentationDataset(images, masks)
+    same = data.digest()
+    assert SegmentationDataset([image.copy() for image in images], [mask.copy() for mask in masks]).digest() == same
+    assert SegmentationDataset(images, masks, augment=flips_and_quarter_turns(), seed=5).digest() == same
+    for epoch in range(3):
+        data.set_epoch(epoch)
+        assert data.digest() == same
+    for change in ("image", "mask", "name", "order", "one less", "float"):
+        pictures, truths, names = [image.copy() for image in images], [mask.copy() for mask in masks], list(data.names)
+        if change == "image":
+            pictures[2][31, 39] ^= 1
+        elif change == "mask":
+            truths[2][31, 39] ^= 1
+        elif change == "name":
+            names[2] = "another"
+        elif change == "order":
+            pictures, truths = pictures[::-1], truths[::-1]
+        elif change == "float":
+            pictures = [image / 255 for image in pictures]
+        else:
+            pictures, truths, names = pictures[:2], truths[:2], names[:2]
+        assert SegmentationDataset(pictures, truths, names=names).digest() != same, change
 
 
 # --- statistics ---
@@ -121,6 +213,21 @@ def with_one(value, dtype=float):
         ([with_one(1.5)], [MASK], "got float64 values from 0.0 to 1.5"),
         ([with_one(-0.5)], [MASK], "got float64 values from -0.5 to 0.0"),
         ([with_one(200, np.int64)], [MASK], "got int64 values from 0 to 200"),
+        ([IMAGE], [MASK[..., None]], "got one of shape (4, 6, 1); mask[..., 0] is its first channel"),
+        ([IMAGE], [cv2.cvtColor(MASK, cv2.COLOR_GRAY2RGB)], "got one of shape (4, 6, 3); mask[..., 0] is its first"),
+        ([IMAGE], [MASK[None]], "pair 0: expected a mask of the image's size (4, 6), got one of shape (1, 4, 6)"),
+        (
+            [IMAGE, IMAGE],
+            [MASK, Image.fromarray(MASK)],
+            "pair 1: expected mask as a NumPy array, got a PIL image; np.arr",
+        ),
+        ([Image.fromarray(IMAGE)], [MASK], "pair 0: expected image as a NumPy array, got a PIL image; np.array(image)"),
+        ([IMAGE.tolist()], [MASK], "pair 0: expected image as a NumPy array, got a list of 4; np.array(image)"),
+        ([IMAGE], [MASK.tolist()], "pair 0: expected mask as a NumPy array, got a list of 4; np.array(mask)"),
+        ([torch.zeros(4, 6)], [MASK], "expected image as a NumPy array, got a tensor float32 (4, 6); np.array(image)"),
+        ([np.zeros((3, 4, 6))], [MASK], "(H, W, C), got one of shape (3, 4, 6); image.transpose(1, 2, 0) puts"),
+        ([IMAGE[None, ..., None]], [MASK], "expected an image (H, W) or (H, W, C), got one of shape (1, 4, 6, 1)"),
+        ([IMAGE[:0]], [MASK[:0]], "expected an image (H, W) or (H, W, C), got one of shape (0, 6)"),
     ],
 )
 def test_bad_pairs_are_named(images, masks, message):

@@ -312,7 +312,8 @@ def test_a_reduced_set_is_valid_and_always_the_same(
     eligible = {a["image_id"] for a in data["annotations"] if fits(a) and not a["iscrowd"]}
     (work / "a.json").write_text(json.dumps(data))
     if not eligible or (count or 0) > len(eligible):
-        with pytest.raises(DataError, match="no image is eligible" if not eligible else f"at most {len(eligible)}"):
+        nothing = "no image is eligible" if data["annotations"] else "expected a list of annotations that is not empty"
+        with pytest.raises(DataError, match=nothing if not eligible else f"at most {len(eligible)}"):
             reduce_coco(pictures, work / "a.json", work / "out", **arguments)
         assert set(contents(work)) == {"a.json"}
         return
@@ -375,6 +376,7 @@ def test_only_the_images_that_are_drawn_must_be_whole(tmp_path, coco):
 
 
 def test_image_sizes(tmp_path, coco):
+    coco["annotations"] = coco["annotations"][:1]  # polygons, which fit into larger images too
     for entry in coco["images"]:
         entry["width"], entry["height"] = 1000 + entry["id"], 2000 + entry["id"]
     widths, heights = image_sizes(save(tmp_path, coco))
@@ -545,48 +547,33 @@ def image_bytes(change_bytes):
     [
         (remove("train2017"), "no folder of images .*train2017$"),
         (remove("annotations/instances_train2017.json"), r"no annotation file .*instances_train2017\.json$"),
-        (text(b""), r"instances_train2017\.json: expected JSON, but it cannot be read"),
-        (text(b'{"images": ['), "expected JSON, but it cannot be read: .*line 1 column"),
-        (text(b'{"images": NaN}'), "expected JSON, but it cannot be read: NaN is no number in JSON"),
-        (text(b'"\xff\xfe\xfd"'), "expected JSON, but it cannot be read"),
-        (text(b"[" * 200_000), "expected JSON, but it cannot be read"),
-        (text(b"[]"), "expected COCO's format for instances, .* no list of licenses, images, annotations, categories"),
-        (text(b"{}"), "expected COCO's format for instances, but it has no list of images, annotations, categories$"),
-        (drop("categories"), "it has no list of categories$"),
-        (change("images", {"7": {}}), "it has no list of images$"),
-        (change("info", "text"), "expected info to be an object, got 'text'"),
-        (change("images", 2, 7), r"expected id \(int\) in images\[2\], got 7"),
-        (drop("images", 2, "file_name"), r"expected file_name \(str\) in images\[2\], got .*'license': 9"),
-        *((drop("images", 0, key), rf"expected {key} \(int\) in images\[0\]") for key in ("width", "height")),
-        (drop("annotations", 3, "area"), r"expected area \(int or float\) in annotations\[3\], got \{'id"),
-        (drop("annotations", 3, "iscrowd"), r"expected iscrowd \(int\) in annotations\[3\]"),
-        (drop("annotations", 3, "segmentation"), r"expected segmentation \(list or dict\) in annotations\[3\]"),
-        (change("annotations", 0, "image_id", "900"), r"expected image_id \(int\) in annotations\[0\]"),
-        (drop("categories", 1, "name"), r"expected name \(str\) in categories\[1\]"),
-        (drop("licenses", 1, "id"), r"expected id \(int\) in licenses\[1\]"),
-        *(
-            (change(part, at, "id", i), f"expected every id once in {part}, got 1 more often: {i}$")
-            for part, at, i in (("images", 0, 7), ("annotations", 0, 17), ("categories", 3, 1), ("licenses", 0, 4))
-        ),
-        (lose_annotations, r"every image_id in images, got 7 .*: 70 \(image_id 71\), .*74 \(image_id 75\) and 2 more$"),
+        (text(b""), r"instances_train2017\.json: expected JSON, but it cannot be read: the file is empty"),
+        (change("annotations", 0, "image_id", "900"), r"annotations\[0\] \(id 5001\): expected image_id .*got '900'"),
+        (drop("licenses", 1, "id"), r"licenses\[1\]: expected id to be a whole number, got none"),
         (
-            change("annotations", 1, "category_id", 2),
-            r"in categories, got 1 annotations without: 17 \(category_id 2\)$",
+            change("licenses", 0, "id", 4),
+            r"licenses\[2\] \(id 4\): expected an id of its own, got that of licenses\[0\]",
         ),
+        (lose_annotations, r"annotations\[9\] \(id 70\): expected image_id .*got 71; .*\(7 of 16 annotations cannot"),
         (lose_images, r"all 13 images .*got 5; not there: '000000000005.jpg', .*'000000001003.jpg' and 3 more$"),
         (remove("train2017/000000000012.jpg", Path.mkdir), "all 6 images .* got 5; not there: '000000000012.jpg'"),
         (change("images", 3, "file_name", ""), "expected all 6 images .* got 5; not there: ''"),
         (change("images", 3, "file_name", "a\0b.jpg"), "got 5; not there: "),
-        *(
-            (change("images", 3, "file_name", name), "file names inside the folder of images, got .*x.jpg'$")
-            for name in ("../x.jpg", "a/../../x.jpg", "..\\x.jpg", "/etc/x.jpg", "C:\\x.jpg")
+        (image_bytes(lambda content: b""), r"4 whole images .* got 1 .*: '000000000012.jpg' \(not a readable image"),
+        (image_bytes(lambda content: b"no picture" * 50), r"got 1 .*: '000000000012.jpg' \(not a readable image"),
+        (
+            image_bytes(lambda content: content[:-200]),
+            r"got 1 .*: '000000000012.jpg' \(not a readable image .*truncated",
         ),
-        (image_bytes(lambda content: b""), r"4 whole images .* got 1 .*: '000000000012.jpg' \(cannot identify"),
-        (image_bytes(lambda content: b"no picture" * 50), r"got 1 .*: '000000000012.jpg' \(cannot identify"),
-        (image_bytes(lambda content: content[:-200]), r"got 1 .*: '000000000012.jpg' \(.*truncated"),
-        # What the checksums of PNG tell, and decoding does not.
-        (image_bytes(lambda content: picture(3, "png")[:-12]), r"'000000000012.jpg' \(truncated PNG"),
-        (image_bytes(lambda content: picture(1, size=(14, 24))), r"\.jpg' \(expected 24×14 pixels, got 14×24"),
+        # What the end of a PNG tells, and decoding does not.
+        (
+            image_bytes(lambda content: picture(3, "png")[:-12]),
+            r"'000000000012.jpg' \(not a readable image .*cut short",
+        ),
+        (
+            image_bytes(lambda content: picture(1, size=(14, 24))),
+            r"\.jpg' \(expected .* \(14, 24\) .*, got \(24, 14\)\)",
+        ),
     ],
 )
 def test_data_that_cannot_be_used_are_named_and_leave_nothing(tmp_path, coco, break_it, message):

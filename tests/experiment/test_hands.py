@@ -277,7 +277,7 @@ def test_scribbles_need_a_stroke_on_the_object(place, values, said):
     if said is None:
         assert np.array_equal(read(Path("a.png")), np.select([strokes == 0, strokes == 1], [-1, 1], 0))
     else:
-        with pytest.raises(DataError, match="a.png: expected .*255") as error:
+        with pytest.raises(DataError, match=r"a\.png: expected .*255") as error:
             read(Path("a.png"))
         assert said in str(error.value)
 

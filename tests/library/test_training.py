@@ -3,6 +3,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,13 +22,14 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from seglib import training
-from seglib.data.datasets import SegmentationDataset
+from seglib.data.datasets import SegmentationDataset, flips_and_quarter_turns
 from seglib.losses import bce_loss, dice_loss, weighted_sum
 from seglib.metrics import BinaryMetrics, ClassMetrics
 from seglib.models.unet import UNet
 from seglib.training import (
     DamagedCheckpoint,
     NonFiniteLoss,
+    OtherRun,
     SimilarSizes,
     evaluate,
     fit,
@@ -188,6 +190,34 @@ def test_unknown_options_are_named():
         train(tiny_unet(), monitor="val_iuo")
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"epochs": 0}, "epochs: expected a whole number of at least 1, got 0"),
+        ({"epochs": 2.0}, "epochs: expected a whole number of at least 1, got 2.0"),
+        ({"epochs": "3"}, "epochs: expected a whole number of at least 1, got '3'"),
+        ({"batch_size": 0}, "batch_size: expected a whole number of at least 1, got 0"),
+        ({"batch_size": True}, "batch_size: expected a whole number of at least 1, got True"),
+        ({"batch_size": None}, "batch_size: expected a whole number of at least 1, got None"),
+        ({"learning_rate": 0}, "learning_rate: expected a finite number above 0, got 0"),
+        ({"learning_rate": -0.1}, "learning_rate: expected a finite number above 0, got -0.1"),
+        ({"learning_rate": math.nan}, "learning_rate: expected a finite number above 0, got nan"),
+        ({"learning_rate": math.inf}, "learning_rate: expected a finite number above 0, got inf"),
+        ({"learning_rate": "0.1"}, "learning_rate: expected a finite number above 0, got '0.1'"),
+    ],
+)
+def test_numbers_that_cannot_be_are_named(options, told):
+    with pytest.raises(ValueError, match=told):
+        train(tiny_unet(), **options)
+    if "batch_size" in options:
+        with pytest.raises(ValueError, match=told):
+            evaluate(tiny_unet(), pairs(), **options)
+
+
+def test_numbers_of_numpy_s_types_will_do():
+    train(tiny_unet(), epochs=np.int64(1), batch_size=np.int32(4), learning_rate=np.float32(0.01))
+
+
 def test_a_loss_that_is_not_finite_stops_the_run():
     class Explodes(nn.Conv2d):
         calls = 0
@@ -232,8 +262,6 @@ def test_precisions_may_follow_one_another_and_leave_the_model_as_it_was():
 
 
 def test_loader_workers_change_nothing():
-    from seglib.data.datasets import flips_and_quarter_turns
-
     weights = []
     for workers in (0, 2):
         data = pairs(height=8, width=8)
@@ -361,6 +389,210 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     train(tiny_unet(), folder=tmp_path, settings={"training": {"epochs": 3}})
     with pytest.raises(ValueError, match=r"training.epochs: 3 there, 5 here"):
         train(tiny_unet(), folder=tmp_path, settings={"training": {"epochs": 5}})
+
+
+OPTIONS = {
+    "learning_rate": 0.02,
+    "batch_size": 3,
+    "optimizer": "muon",
+    "weight_decay": 0.1,
+    "schedule": "plateau",
+    "plateau_patience": 2,
+    "average": 0.5,
+    "monitor": "dice",
+    "precision": "bf16",
+    "channels_last": False,
+    "seed": 1,
+}
+BEFORE = {
+    **{"learning_rate": 0.01, "batch_size": 4, "optimizer": "adam", "weight_decay": 0.0, "schedule": "constant"},
+    **{"plateau_patience": 5, "average": 0.0, "monitor": "iou", "precision": "float32", "channels_last": True},
+    "seed": 0,
+}
+
+
+def refused(folder, *arguments, **options):
+    """What is said when a run is not taken up in a folder; whatever was there stays, and the model as well."""
+    model = options.pop("model", None) or tiny_unet()
+    there, before = {path: path.read_bytes() for path in folder.iterdir()}, copy.deepcopy(model.state_dict())
+    with pytest.raises(OtherRun) as error:
+        train(model, *arguments, folder=folder, **options)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == there
+    assert same(model.state_dict(), before)
+    found = re.fullmatch(
+        r".*/epoch-\d+\.pt belongs to another run \((.*)\); give another folder, or remove this one to start again",
+        str(error.value),
+    )
+    assert found, error.value
+    return found[1]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_checkpoint_made_with_another_option_is_refused(tmp_path, name):
+    train(tiny_unet(), folder=tmp_path)
+    assert refused(tmp_path, **{name: OPTIONS[name]}) == f"{name}: {BEFORE[name]} there, {OPTIONS[name]} here"
+
+
+def test_more_epochs_go_on_unless_the_schedule_is_that_of_all(tmp_path):
+    for schedule in ("constant", "plateau"):
+        whole, more = tiny_unet(dropout=0.3), tiny_unet(dropout=0.3)
+        train(whole, epochs=5, schedule=schedule)
+        train(more, epochs=3, schedule=schedule, folder=tmp_path / schedule)
+        assert len(train(more, epochs=5, schedule=schedule, folder=tmp_path / schedule)) == 5
+        assert same(whole.state_dict(), more.state_dict())
+        assert refused(tmp_path / schedule, epochs=4, schedule=schedule) == "epochs: 5 there, 4 here"
+    for schedule in ("one-cycle", "cosine"):
+        train(tiny_unet(), epochs=2, schedule=schedule, folder=tmp_path / schedule)
+        assert len(train(tiny_unet(), epochs=2, schedule=schedule, folder=tmp_path / schedule)) == 2
+        assert refused(tmp_path / schedule, epochs=3, schedule=schedule) == "epochs: 2 there, 3 here"
+    other = {"epochs": 3, "optimizer": "adamw", "schedule": "one-cycle"}
+    expected = "optimizer: adam there, adamw here; schedule: plateau there, one-cycle here"
+    assert refused(tmp_path / "plateau", **other) == expected
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path):
+    data, validation = pairs(), pairs(5, seed=1)
+    train(tiny_unet(), data, validation, folder=tmp_path)
+    assert len(train(tiny_unet(), pairs(), pairs(5, seed=1), folder=tmp_path)) == 3
+    assert refused(tmp_path, pairs(14), validation) == "the training data: 12 items there, 14 here"
+    assert refused(tmp_path, data, pairs(6, seed=1)) == "the validation data: 5 items there, 6 here"
+    other = "12 items in both, with other content"
+    assert refused(tmp_path, pairs(seed=2), validation) == f"the training data: {other}"
+    renamed = SegmentationDataset(data.images, data.masks, names=[f"b{i}" for i in range(12)])
+    assert refused(tmp_path, renamed, validation) == f"the training data: {other}"
+    assert refused(tmp_path, pairs(seed=2), pairs(4), learning_rate=0.5) == (
+        f"learning_rate: 0.01 there, 0.5 here; the training data: {other}; the validation data: 5 items there, 4 here"
+    )
+    tensors = [TensorDataset(*(torch.stack(column) for column in zip(*part))) for part in (data, validation)]
+    assert "with other content" in refused(tmp_path, *tensors)  # of others than the course's data sets likewise
+    train(tiny_unet(), *tensors, folder=tmp_path / "tensors")
+    assert len(train(tiny_unet(), *tensors, folder=tmp_path / "tensors")) == 3
+    x, y = tensors[0].tensors
+    assert refused(tmp_path / "tensors", TensorDataset(1 - x, y), tensors[1]) == f"the training data: {other}"
+
+
+def test_settings_that_are_options_as_well_are_said_once(tmp_path):
+    settings = {"training": {"learning_rate": 0.01, "epochs": 3}, "nothing": math.nan}
+    train(tiny_unet(), folder=tmp_path, settings=settings)
+    train(tiny_unet(), folder=tmp_path, settings=settings)
+    settings["training"]["learning_rate"] = 0.5
+    told = refused(tmp_path, settings=settings, learning_rate=0.5, seed=2)
+    assert told == "training.learning_rate: 0.01 there, 0.5 here; seed: 0 there, 2 here"
+    assert refused(tmp_path) == (
+        "nothing: nan there, None here; training.epochs: 3 there, None here; "
+        "training.learning_rate: 0.01 there, None here"
+    )
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    train(tiny_unet(), folder=tmp_path)
+    torch.manual_seed(0)
+    wider = UNet(1, 1, [4, 16])
+    assert re.fullmatch(
+        r"the network: \S+ is \(8, 4, 3, 3\) there, \(16, 4, 3, 3\) here, and \d+ more", refused(tmp_path, model=wider)
+    )
+    told = refused(tmp_path, model=nn.Conv2d(1, 1, 1))
+    assert told.startswith("the network: weight is missing there, (1, 1, 1, 1) here, and ")
+
+
+def test_a_checkpoint_of_an_older_version_is_refused(tmp_path):
+    train(tiny_unet(), folder=tmp_path)
+    for path in tmp_path.glob("*.pt"):
+        content = load_checkpoint(path)
+        del content["run"]
+        torch.save(content | {"settings": "null"}, path)
+    assert refused(tmp_path) == "an older version made it, which did not write down of what options and data"
+
+
+def test_keeping_checkpoints_changes_nothing(tmp_path):
+    """Neither for data that are drawn from the global generators, nor for those that are augmented."""
+    square = pairs(height=8, width=8)
+    augmented = partial(SegmentationDataset, square.images, square.masks, augment=flips_and_quarter_turns(), seed=3)
+    for make in (augmented, lambda: Targets(masks())):
+        runs = []
+        for options in ({}, {"folder": tmp_path / make.__class__.__name__}):
+            model = tiny_unet(dropout=0.3)
+            history = train(model, make(), make(), batch_size=5, **options)
+            runs.append((model.state_dict(), [row | {"seconds": 0} for row in history]))
+        assert same(runs[0][0], runs[1][0])
+        assert runs[0][1] == runs[1][1]
+
+
+def test_data_are_digested_only_for_checkpoints(monkeypatch):
+    monkeypatch.setattr(training, "digest", lambda data: pytest.fail("nobody needs it"))
+    train(tiny_unet())
+
+
+# --- a batch of one ---
+
+
+class Pooled(nn.Module):
+    """Batch normalisation of what is pooled to a pixel, as ASPP has it; it draws random numbers, and counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.norm, self.drop = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.5)
+        self.head, self.seen = nn.Conv2d(4, 1, 1), []
+
+    def forward(self, images):
+        self.seen.append((len(images), self.training))
+        wide = self.drop(self.wide(images))
+        return self.head(wide + self.norm(wide.mean((2, 3), keepdim=True)))
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "told"),
+    [
+        (9, 4, "got 9 images in batches of 4, which leave 1 alone; take another batch_size or number of images"),
+        (1, 4, "got 1 images in batches of 4, which leave 1 alone"),
+        (4, 1, "got batches of one; take another batch_size"),
+    ],
+)
+def test_a_batch_of_one_that_cannot_be_normalised_is_told_before(count, batch_size, told):
+    model = Pooled().eval()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=f"batch_size: expected at least two images .* {told}"):
+        train(model, pairs(count), pairs(), batch_size=batch_size)
+    assert same(model.state_dict(), before)
+    assert not any(module.training for module in model.modules())
+    assert model.seen == [(1, True)]  # nothing was trained
+
+
+def test_batches_that_can_be_normalised_are_not_tried():
+    for count, batch_size in ((8, 4), (10, 4), (3, 4), (9, 3)):
+        model = Pooled()
+        train(model, pairs(count), pairs(), batch_size=batch_size, epochs=1)
+        assert model.seen[0] == (min(count, batch_size), True)
+        assert [size for size, training in model.seen if training and size == 1] == []
+
+
+def test_a_batch_of_one_with_many_pixels_is_tried_and_leaves_no_trace(monkeypatch):
+    runs = []
+    for tried in (True, False):
+        if not tried:
+            monkeypatch.setattr(training, "check_last_batch", lambda *_: None)
+        model = tiny_unet(dropout=0.3)
+        train(model, pairs(9), pairs(), batch_size=4)
+        runs.append(model.state_dict())
+    assert same(*runs)
+    model, accelerator = tiny_unet(dropout=0.3), training.make_accelerator()
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    model.register_forward_pre_hook(lambda *_: seen.append(1))
+    seen = []
+    monkeypatch.undo()
+    training.check_last_batch(model.train(), pairs(9), 4, accelerator)
+    assert seen == [1]
+    assert same(model.state_dict(), before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_network_that_fails_for_another_reason_says_so_itself():
+    class Broken(Pooled):
+        def forward(self, images):
+            raise ValueError("of its own")
+
+    with pytest.raises(ValueError, match=r"^of its own$"):
+        train(Broken(), pairs(9))
 
 
 def run_row(folder: Path, *prefix: str) -> subprocess.CompletedProcess:
@@ -699,6 +931,11 @@ def test_loaders_of_images_of_several_sizes():
     assert not isinstance(alike.sampler, SimilarSizes)
 
 
+def looked_at(batch_size):
+    """How many of ten items are asked for before training; one more where a batch is a single image."""
+    return 4 + (batch_size == 1 or 10 % batch_size == 1)
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
 def test_training_on_images_of_several_sizes(batch_size):
     data, validation, model = Mixed(), Mixed(seed=1), tiny_unet()
@@ -713,7 +950,7 @@ def test_training_on_images_of_several_sizes(batch_size):
     assert np.isfinite(history.column("loss") + history.column("val_loss")).all()
     assert history[-1]["loss"] < history[0]["loss"]
     assert history[0]["images"] == history[0]["val_images"] == 10
-    epochs = cut(data.asked[1:], 10)  # the first is looked at before
+    epochs = cut(data.asked[looked_at(batch_size) :], 10)
     assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 4
     if batch_size < 10:
         assert len({tuple(epoch) for epoch in epochs}) == 4  # another order in each
@@ -759,7 +996,8 @@ def test_a_run_on_images_of_several_sizes_is_taken_up_bit_for_bit(tmp_path):
         train(first, seen[1], Mixed(), loss, folder=tmp_path, on_epoch=stop_after(2), **options)
     history = train(second, seen[2], Mixed(), loss, folder=tmp_path, **options)
     assert same(whole.state_dict(), second.state_dict())
-    assert seen[1].asked[1:] + seen[2].asked[1:] == seen[0].asked[1:]  # before each, the first is looked at
+    before, digested = looked_at(3), 2 * 10
+    assert seen[1].asked[before + digested :] + seen[2].asked[before + digested :] == seen[0].asked[before:]
     for one, other in zip(unbroken, history, strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...data.datasets import EpochDataset, to_tensor
 from ...data.images import DataError, read_arrays
 from ...files import write_whole
+from ...items import hashed
 from ...losses import IGNORE
 
 CLASSES = ("background", "soil", "bedrock", "sand", "big rock")
@@ -207,6 +208,10 @@ class TerrainDataset(EpochDataset):
         if not self.copies:
             return super().augmented(image, mask, index)
         return (image, mask) if index < len(self.images) else super().augmented(image, mask, index)
+
+    def digest(self) -> str:
+        """Also of the labels at their own size, which it is measured at."""
+        return hashed(self.names, self.images, self.labels, self.terrain.labels, [self.ignore_background])
 
     @property
     def epoch(self) -> int:

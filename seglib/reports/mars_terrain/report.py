@@ -14,8 +14,9 @@ from pydantic import Field
 from torch import nn
 
 from ...metrics import ClassMetrics, class_ious
+from ...tiles import WHOLE
 from ...training import predict
-from ..base import WHOLE, Report, Splits
+from ..base import Report, Splits
 from ..keys import ConfigError, Data, Row, SizedData, Strict
 from . import labels as inspection
 from . import mars, terrain
@@ -183,7 +184,7 @@ def classify(models: Sequence[nn.Module], images: np.ndarray, config: Mars) -> n
         never learned what it is.
 
     Raises:
-        ValueError: pictures so narrow that the networks would see more than `base.WHOLE` pixels.
+        ValueError: pictures so narrow that the networks would see more than `seglib.tiles.WHOLE` pixels.
     """
     height = max(1, round(images.shape[1] * config.width / images.shape[2]))
     if height * config.width > WHOLE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,13 @@ from ...data import strokes
 from ...data.clues import colour_likelihood
 from ...data.coco import Object
 from ...data.datasets import EpochDataset
+from ...items import hashed
 from ..base import mean_probability
 
 if TYPE_CHECKING:
     from .report import Brush
+
+ENDS = 16 * 2**10  # bytes at the beginning and at the end of a photograph's file, which tell it from others
 
 
 def channels(image: np.ndarray, hint: np.ndarray, rgb: bool = False, likelihood: bool = False) -> Tensor:
@@ -149,6 +153,19 @@ class BrushDataset(EpochDataset):
     def masks(self) -> Iterator[np.ndarray]:
         """The true masks at their photographs' own sizes."""
         return (entry.mask() for entry in self.objects)
+
+    def digest(self) -> str:
+        """Of each object number, category and outline; of its photograph, which may be one of many thousands, the
+        file's size, beginning and end."""
+        files = {}
+        for path in dict.fromkeys(entry.path for entry in self.objects):
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                ends = file.read(ENDS)
+                file.seek(max(0, size - ENDS))
+                files[path] = size, hashlib.sha256(ends + file.read()).hexdigest()
+        objects = ((e.image_id, e.annotation_id, e.category, e.segmentation, files[e.path]) for e in self.objects)
+        return hashed(self.names, objects)
 
     def hint(self, entry: Object, mask: np.ndarray, reduced: float = 1.0, epoch: int = 0) -> np.ndarray:
         """The hint for an object whose mask is at `reduced` times its photograph's size: int8 (H, W)."""
