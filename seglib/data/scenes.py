@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +34,8 @@ Outline = list[tuple[np.ndarray, bool]]  # polygons (N, 2), each filled (True) o
 
 
 def generated(count: int, longest: int, seed: int) -> tuple[Path, Path]:
-    """The folder of images and the file of instances of generated scenes; made once and kept in the user's cache.
+    """The folder of images and the file of instances of generated scenes; made once and kept in the user's cache, or
+    where that cannot be written to, with a warning, in the temporary folder.
 
     Args:
         count: how many scenes.
@@ -42,7 +45,10 @@ def generated(count: int, longest: int, seed: int) -> tuple[Path, Path]:
     # What another version of this package drew is another data set.
     sources = b"".join(Path(file).read_bytes() for file in (__file__, textures.__file__))
     digest = hashlib.sha256(sources).hexdigest()[:12]
-    folder = platformdirs.user_cache_path("seglib") / f"scenes-{digest}" / f"{count}x{longest}.seed{seed}"
+    name = Path(f"scenes-{digest}") / f"{count}x{longest}.seed{seed}"
+    folder = platformdirs.user_cache_path("seglib") / name
+    if not folder.is_dir():
+        folder = _writable(folder.parents[1]) / name
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
@@ -53,6 +59,22 @@ def generated(count: int, longest: int, seed: int) -> tuple[Path, Path]:
                 if not folder.is_dir():
                     raise
     return folder / "images", folder / "annotations" / "instances.json"
+
+
+def _writable(cache: Path) -> Path:
+    """The cache, or where it cannot be written to, a folder of this user's in the temporary folder."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            return cache
+    except OSError as error:
+        other = Path(tempfile.gettempdir()) / f"seglib-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+        warnings.warn(
+            f"{cache} cannot be written to ({error.strerror}), so drawn scenes are kept in {other}; the variable "
+            "XDG_CACHE_HOME names another place",
+            stacklevel=3,
+        )
+        return other
 
 
 def write_scenes(folder: str | Path, count: int, longest: int, seed: int) -> None:

@@ -1,6 +1,7 @@
 """Drawn scenes: the same for everyone, made once, and annotated as COCO's files are."""
 
 import json
+import tempfile
 from collections import Counter
 
 import cv2
@@ -340,3 +341,13 @@ def test_textures_are_colours_of_the_asked_size(name):
     assert 0 <= crop.min() < crop.max() <= 1
     assert np.array_equal(crop, textures.texture(rng(), 33, 47, [name]))
     assert not np.array_equal(crop, textures.texture(rng(1), 33, 47, [name]))
+
+
+def test_where_the_cache_cannot_be_written_to_scenes_are_kept_in_the_temporary_folder(tmp_path, monkeypatch):
+    (tmp_path / "home").touch()  # a file, so that not even an administrator can write below it
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *names: tmp_path.joinpath("home", *names))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.warns(UserWarning, match=r"home/seglib cannot be written to .* the variable XDG_CACHE_HOME names"):
+        images, annotations = scenes.generated(2, 64, 0)
+    assert annotations.is_file()
+    assert next(path.name for path in tmp_path.iterdir() if path in images.parents).startswith("seglib-")
