@@ -169,6 +169,11 @@ def predict_files(
                 target = out / f"{stem}.png"
                 kept.check([target])
                 hint = None if hints is None else report.read_hint(hint_for(stem, drawn, hints))
+                if hint is not None and hint.shape == image.shape[1::-1] != image.shape[:2]:
+                    raise ValueError(
+                        f"expected a hint of the image's size {image.shape[:2]}, got {hint.shape}; the image is seen "
+                        "upright, as its orientation tag says, and so must its hint be"
+                    )
                 found = [report.probability([model], image, data, hint) for model, data in zip(models, seen)]
                 mask = decide(np.mean(found, axis=0))
                 write_mask(target, mask)

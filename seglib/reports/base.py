@@ -131,7 +131,7 @@ class Report(ABC):
         """
         if "images" in arrays:
             return arrays["images"]
-        likely = [name for name, array in arrays.items() if array.dtype == np.uint8 and array.ndim >= 3]
+        likely = [name for name, array in arrays.items() if array.dtype.kind in "uif" and array.ndim in (3, 4)]
         if len(likely) > 1:
             raise ValueError(
                 f"holds several arrays that could be pictures: {', '.join(likely)}; call one of them images"

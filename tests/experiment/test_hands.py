@@ -200,7 +200,7 @@ def test_several_pictures_in_a_file_and_few_bits_are_said_in_a_line_each(place, 
     assert (place / "masks/deep.png").read_bytes() == (place / "masks/plain.png").read_bytes()
 
 
-def test_a_photograph_its_hint_and_its_mask_are_upright(place, weight):
+def test_a_photograph_its_hint_and_its_mask_are_upright(place, weight, capsys):
     exif = Image.Exif()
     exif[0x0112] = 6
     upright = cv2.imread(str(picture(place / "up" / "a.png")), cv2.IMREAD_COLOR_RGB)
@@ -213,6 +213,9 @@ def test_a_photograph_its_hint_and_its_mask_are_upright(place, weight):
         == 0
     )
     assert (place / "one/a.png").read_bytes() == (place / "two/a.png").read_bytes()
+    hint(place / "strokes" / "a.png", 40, 24)  # drawn on what is stored
+    assert main(["predict", *BRUSH, "a.png", *command, "one"]) == 1
+    assert "got (40, 24); the image is seen upright, as its orientation tag says" in capsys.readouterr().err
 
 
 def test_names_that_differ_in_the_form_of_an_accent_are_one(place, weight, capsys):
@@ -246,6 +249,9 @@ def test_an_npz_with_several_arrays_is_refused_unless_one_is_called_images(place
     assert main(command) == 0
     np.savez(place / "a.npz", numbers=np.arange(4), x_train=images)
     assert main(command) == 0
+    np.savez(place / "a.npz", y_train=labels, x_train=images / np.float32(255))
+    assert main(command) == 1
+    assert "several arrays that could be pictures" in capsys.readouterr().err
 
 
 def test_terrain_a_pixel_wide_is_refused(place, weight, capsys):
