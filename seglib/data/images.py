@@ -26,6 +26,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF
 SUFFIXES = frozenset(f".{suffix}" for suffix in "jpg jpeg png tif tiff webp gif bmp pgm ppm pbm pnm jp2 avif".split())
 ORIENTATION = 0x0112  # the number of the tag, in EXIF and in TIFF
 MAX_SAMPLE_VALUE = 0x0119  # likewise, in TIFF
+TIFF_SIZE = (0x0100, 0x0101)  # width and height
 # What brings the stored picture upright, by the tag's value, and by which value it is undone.
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda picture: picture[:, ::-1],
@@ -389,14 +390,14 @@ def _size(path: str | Path) -> tuple[tuple[int, int], int]:
         warnings.simplefilter("ignore")
         try:
             with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-                width, height = image.size
+                # Newer versions of Pillow say of a TIFF how large it is once it is turned.
+                stored = [image.tag_v2[tag] for tag in TIFF_SIZE] if image.format == "TIFF" else image.size
                 tag = _tag(image)
         except Exception as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise _unreadable(path, error) from None
             raise DataError(f"{path}: not a readable image ({_short(error)})") from None
-    # Pillow says of a TIFF how large it is once it is turned.
-    return ((width, height) if image.format == "TIFF" and tag >= 5 else (height, width)), tag
+    return (stored[1], stored[0]), tag
 
 
 def _photograph(path: str | Path, grey: bool) -> tuple[np.ndarray, int]:
