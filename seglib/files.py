@@ -26,7 +26,7 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object], what: str
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".seglib.")
         with os.fdopen(descriptor, "wb") as file:
             write(file)
             file.flush()
@@ -51,6 +51,8 @@ def user_path(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
+        if Path(path).parts[0] != "~":  # of a name that begins with the sign, and is no user's
+            return Path(path)
         raise ValueError(f"{path}: the home folder is not known; name it in full") from None
 
 

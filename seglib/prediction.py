@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -151,9 +152,16 @@ def predict_files(
     models = _loaded(network, files)
     seen = [_seen_at(row, path) for path in files]
     drawn = {} if hints is None else pictures_in(hints)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"expected a folder for the masks, got the file {out}; give another with --out")
     kept = Kept([*paths, *files, *(path for same in drawn.values() for path in same)])
-    kept.check(out / f"{path.stem}.png" for path in paths if not _is_npz(path))
-    kept.check([] if submission is None else [submission])
+    targets = [out / f"{path.stem}.png" for path in paths if not _is_npz(path)]
+    kept.check(targets)
+    if submission is not None:
+        kept.check([submission])
+        if submission.is_dir() or submission.absolute() in [target.absolute() for target in targets]:
+            raise ValueError(f"expected a file of its own for the submission, got {submission}, a folder or a mask")
+    beside = out.is_dir() and any(path.parent.is_dir() and out.samefile(path.parent) for path in paths)
     if hints is not None and out.is_dir() and out.samefile(hints):
         raise ValueError(f"masks in {out} would be taken for hints the next time; give another folder with --out")
     failed: list[str] = []
@@ -168,6 +176,8 @@ def predict_files(
                 written[name] = path
                 target = out / f"{stem}.png"
                 kept.check([target])
+                if beside and target.exists():
+                    raise ValueError(f"{target} is there already, beside the images; write to another folder")
                 hint = None if hints is None else report.read_hint(hint_for(stem, drawn, hints))
                 if hint is not None and hint.shape == image.shape[1::-1] != image.shape[:2]:
                     raise ValueError(
@@ -179,7 +189,9 @@ def predict_files(
                 write_mask(target, mask)
                 if submission:
                     labelled.append(mask)
-        except (ValueError, RuntimeError, MemoryError, cv2.error) as error:
+        except (ValueError, RuntimeError, MemoryError, OSError, cv2.error) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.ENAMETOOLONG, errno.EISDIR):
+                raise  # such as a full disk, which is so for all
             failed.append(str(path))
             print(f"{path}: {str(error).removeprefix(f'{path}: ')}; skipped", file=sys.stderr)
         except KeyboardInterrupt:
@@ -253,9 +265,12 @@ def read_images(
     if not arrays:
         raise ValueError("expected an array of images, got none")
     stack = pictures(arrays)
-    if stack.dtype != np.uint8 or stack.ndim != (3 if channels == 1 else 4) or 0 in stack.shape[1:]:
+    colours = channels > 1
+    shaped = stack.ndim == 4 and stack.shape[3] == 3 if colours else stack.ndim == 3 and stack.shape[2] > 4
+    if stack.dtype != np.uint8 or not shaped or 0 in stack.shape[1:]:
         raise ValueError(
-            f"expected uint8 images (N, H, W{', C' if channels > 1 else ''}), got {stack.dtype} {stack.shape}"
+            f"expected uint8 images (N, H, W{', 3' if colours else ''}), got {stack.dtype} {stack.shape}; store them "
+            f"so, with values from 0 to 255, under the name images"
         )
     if not len(stack):
         raise ValueError(f"holds no picture: its array of images is {stack.shape}")

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
-from ..files import write_grey
+from ..files import user_path, write_grey
 from .coco import Object
-from .images import BORDER, DataError, only_one, pictures_in, read_labels, read_photograph
+from .images import BORDER, LABELS, DataError, only_one, pictures_in, read_labels, read_mask, read_photograph
 
 CHALLENGE = Path("scribbles")
 SIZE = (375, 500)  # height and width of the challenge's photographs
@@ -61,7 +61,7 @@ def read_challenge(folder: str | Path, part: str = "train") -> Scribbled:
         DataError: no photograph, or one whose strokes or (in the training part) mask are missing, unreadable or of
             another size; strokes with other values than 0, 1 and 255. The message names the file.
     """
-    place = Path(folder) / CHALLENGE / part
+    place = user_path(folder) / CHALLENGE / part
     paths, drawn, known = (pictures_in(place / name) for name in ("images", "scribbles", "ground_truth"))
     if not paths:
         raise DataError(f"no photograph in {place / 'images'}; {HOW_TO_GET}")
@@ -75,10 +75,9 @@ def read_challenge(folder: str | Path, part: str = "train") -> Scribbled:
             one_sided.append(name)
         if part == "train" or known:
             path = only_one(known.get(name, [place / "ground_truth" / f"{name}.png"]))
-            truth = read_labels(path, as_stored=True)
+            truth = read_truth(path)
             _check_size(truth, image, path)
-            has_classes = bool(set(np.unique(truth)) - {0, BORDER})
-            found.masks.append((truth > 0) & (truth != BORDER) if has_classes else truth > 0)
+            found.masks.append(truth)
         found.images.append(image)
         found.scribbles.append(strokes)
     if one_sided:
@@ -88,6 +87,16 @@ def read_challenge(folder: str | Path, part: str = "train") -> Scribbled:
             stacklevel=2,
         )
     return found
+
+
+def read_truth(path: Path) -> np.ndarray:
+    """The pixels of all objects, bool (H, W), as they are stored: of a few labels all but 0 and, beside others, Pascal
+    VOC's border 255; of other pictures what `read_mask` finds. Errors as there."""
+    labels = read_labels(path, as_stored=True)
+    classes = set(np.unique(labels).tolist()) - {0, BORDER}
+    if path.suffix.lower() in (".jpg", ".jpeg") or max(classes, default=0) > LABELS:
+        return read_mask(path, as_stored=True)
+    return (labels > 0) & (labels != BORDER) if classes else labels > 0
 
 
 def read_scribble(path: Path, *, as_stored: bool = False) -> np.ndarray:
@@ -122,6 +131,8 @@ def read_user_scribble(path: Path) -> np.ndarray:
             f"{path}: expected strokes of 1 on the object, of 0 on the background and 255 elsewhere, got "
             f"{'no stroke at all' if not strokes.any() else 'none on the object; white strokes on black are not taken'}"
         )
+    if strokes.all():
+        raise DataError(f"{path}: expected 255 where nothing is drawn, got strokes on every pixel; is it a mask?")
     return strokes
 
 
@@ -145,7 +156,7 @@ def objects(folder: str | Path) -> list[Object]:
     ids are those of `number_of`. Arguments and errors as for `read_challenge`.
     """
     found, data = [], read_challenge(folder)
-    paths = pictures_in(Path(folder) / CHALLENGE / "train" / "images")
+    paths = pictures_in(user_path(folder) / CHALLENGE / "train" / "images")
     for name, truth in zip(data.names, data.masks):
         count, parts, stats, _ = cv2.connectedComponentsWithStats(truth.astype(np.uint8))
         image_id = number_of(name)

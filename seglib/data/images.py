@@ -8,15 +8,19 @@ masks of a data set are read as they are stored (`as_stored`), both alike, for a
 
 from __future__ import annotations
 
+import errno
 import io
+import re
 import unicodedata
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from ..files import user_path
@@ -27,6 +31,7 @@ SUFFIXES = frozenset(f".{suffix}" for suffix in "jpg jpeg png tif tiff webp gif 
 ORIENTATION = 0x0112  # the number of the tag, in EXIF and in TIFF
 MAX_SAMPLE_VALUE = 0x0119  # likewise, in TIFF
 TIFF_SIZE = (0x0100, 0x0101)  # width and height
+BITS, WHITE_IS_ZERO, PLANAR, SAMPLE_FORMAT = 0x0102, 0x0106, 0x011C, 0x0153  # likewise
 # What brings the stored picture upright, by the tag's value, and by which value it is undone.
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda picture: picture[:, ::-1],
@@ -38,9 +43,11 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda picture: np.rot90(picture, 1),
 }
 BACK = {6: 8, 8: 6}  # all others undo themselves
+JPEG = ("JPEG", "MPO")  # by Pillow's names; the latter, of phones, is a JPEG with others behind it
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and microscopes record, often in a file of 16
 BACKGROUNDS = (0, 255)  # black and white, which strokes are drawn on
 TOLERANCE = 60  # of colours that stand for one: JPEG and soft brushes spread them
+FULL = 0.99  # share of pixels that is as good as all
 LABELS = 20  # more classes than anyone tells apart by numbers in a mask; above them are grey values
 BORDER, VOC_BORDER = 255, (224, 224, 192)  # Pascal VOC's index and colour of the border between objects
 MASK = (
@@ -163,10 +170,17 @@ class _NotPlain(ValueError):
 
 
 def read_rough_mask(path: str | Path) -> np.ndarray:
-    """A user's rough mask, int8 (H, W): 1 on the object, see `read_mask`; errors likewise, and where it is empty."""
+    """A user's rough mask, int8 (H, W): 1 on the object, see `read_mask`.
+
+    Raises:
+        DataError: likewise, or it is empty or full, or seems to be black strokes on white.
+    """
     mask = read_mask(path)
+    rim = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     if not mask.any():
         raise DataError(f"{path}: {MASK}, got no foreground at all")
+    if mask.mean() > FULL or (rim.mean() > FULL and mask.mean() > 0.5):
+        raise DataError(f"{path}: {MASK}, got foreground all along the edge; is the object black on white?")
     return mask.astype(np.int8)
 
 
@@ -208,7 +222,13 @@ def _of_colours(picture: np.ndarray) -> np.ndarray:
 
 def _of_grey(picture: np.ndarray, lossy: bool, path: str | Path) -> np.ndarray:
     if lossy:
+        if 0 < picture.max() <= 127:
+            raise _NotPlain(
+                f"a JPEG with nothing above {picture.max()}, which may be numbers of classes; save it as PNG"
+            )
         return to_8_bits(picture, path) > 127
+    if picture.dtype.kind == "f" and len(np.unique(picture)) > 2:  # soft edges
+        picture = to_8_bits(picture, path)
     values = np.unique(picture)
     if len(values) == 1:
         return picture > 0
@@ -217,6 +237,8 @@ def _of_grey(picture: np.ndarray, lossy: bool, path: str | Path) -> np.ndarray:
     if len(values) == 3 and values[0] == 0 and values[1] <= LABELS and values[2] == BORDER:
         return picture == values[1]
     found = ", ".join(f"{value:g}" for value in values[:5])
+    if len(values) == 3 and values[0] == 0 and values[2] == 255 and abs(values[1] - 127.5) < 30:
+        raise _NotPlain(f"grey values {found}, of which the middle one may mean that nothing is known")
     if values[-1] <= 127:
         raise _NotPlain(f"grey values {found}{' …' * (len(values) > 5)}, none above 127")
     mask = to_8_bits(picture, path) > 127
@@ -261,9 +283,14 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     content = _content(path, "whole npz file")
     try:
         with np.load(io.BytesIO(content)) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
     except Exception as error:  # NumPy and zipfile let through whatever they stumble over
-        raise DataError(f"{path}: not a whole npz file ({_short(error)}); was it cut short?") from None
+        kind = "it holds Python objects, or is no npz file" if "pickle" in str(error) else _short(error)
+        raise DataError(f"{path}: not a whole npz file ({kind}; was it cut short?)") from None
+    others = [name for name, array in found.items() if not isinstance(array, np.ndarray)]
+    if others:
+        raise DataError(f"{path}: not an npz file, which holds arrays alone (in it is {others[0]:.60})")
+    return found
 
 
 def _content(path: str | Path, what: str = "readable image") -> bytes:
@@ -279,7 +306,7 @@ def _content(path: str | Path, what: str = "readable image") -> bytes:
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
-    if path.is_dir():
+    if error.errno in (errno.EISDIR, errno.EACCES, errno.EPERM) and path.is_dir():  # the latter two on Windows
         return DataError(f"{path}: is a folder; name the pictures in it, such as {path / '*.png'}")
     return DataError(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror or error}")
 
@@ -293,13 +320,15 @@ class _Picture:
         obeyed: by which tag Pillow has turned it already (it does so with TIFF); 1: not at all.
         deep: samples of more than 8 bits, where the picture has them: (H, W) grey, (H, W, 3), (H, W, 4) with opacity.
         top: the largest value that the file says they may have.
+        jpeg: the pixels of a JPEG in grey or RGB, which the image itself then lacks.
     """
 
     image: Image.Image
     tag: int
-    obeyed: int
-    deep: np.ndarray | None
-    top: int | None
+    obeyed: int = 1
+    deep: np.ndarray | None = None
+    top: int | None = None
+    jpeg: np.ndarray | None = None
 
     def stored(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (H, W, …) as they are stored."""
@@ -313,12 +342,21 @@ def _load(path: str | Path, grey: bool = False, coarse: bool = False) -> _Pictur
         warnings.simplefilter("ignore")  # Pillow's, of tags that do not matter and of pictures that are large
         try:
             image = Image.open(io.BytesIO(content), formats=FORMATS)
-            tag = _tag(image) if image.format == "TIFF" else 1  # which loading takes away
+            tag = _tag(image) if image.format in ("TIFF", *JPEG) else 1  # of a TIFF, loading takes it away
             pages = getattr(image, "n_frames", 1)
-            many_bits = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile) for tile in image.tile)
-            if grey or coarse:
-                image.draft("L" if grey else None, (1, 1) if coarse else None)
-            image.load()
+            said = getattr(image, "tag_v2", {})
+            if 2 in np.atleast_1d(said.get(SAMPLE_FORMAT, 1)):
+                raise ValueError("signed whole numbers; save it with unsigned ones")
+            many_bits = image.mode in ("RGB", "RGBA", "LA") and (
+                max(np.atleast_1d(said.get(BITS, 8))) > 8 or any(";16" in str(tile) for tile in image.tile)
+            )
+            if many_bits and said.get(PLANAR) == 2:
+                raise ValueError("16 bits, one colour after the other; save it with the colours of a pixel together")
+            jpeg, remark = None, ""
+            if image.format in JPEG and image.mode in ("L", "RGB"):
+                jpeg, remark = _decode_jpeg(content, grey or image.mode == "L", coarse)
+            else:
+                image.load()
         except Image.DecompressionBombError:
             most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
             raise DataError(f"{path}: has more than {most:,} pixels; shrink it or cut it up") from None
@@ -326,16 +364,42 @@ def _load(path: str | Path, grey: bool = False, coarse: bool = False) -> _Pictur
             raise DataError(f"{path}: not a readable image{_reason(content, error)}") from None
     if _ends_early(image.format, content):
         raise DataError(f"{path}: not a readable image (cut short)")
+    if remark:
+        warnings.warn(f"{path}: {remark}; taken as whole", DataWarning, stacklevel=4)
     if pages > 1:
         warnings.warn(f"{path}: holds {pages} pictures; the first is used", DataWarning, stacklevel=4)
+    if jpeg is not None:
+        return _Picture(image, tag, jpeg=jpeg)
     deep = None
     if many_bits:  # of which Pillow keeps the upper 8, which OpenCV tells apart; it obeys the tags that Pillow obeys
         deep = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         deep = None if deep is None or deep.dtype != np.uint16 else deep[..., [2, 1, 0, 3][: deep.shape[-1]]]
     elif image.mode[0] in "IF":
         deep = np.array(image)
+        if image.mode != "F" and said.get(WHITE_IS_ZERO) == 0:
+            deep = (1 << _bits(deep)) - 1 - deep
     left = _tag(image)
     return _Picture(image, max(tag, left), tag if left == 1 else 1, deep, _top(image))
+
+
+def _decode_jpeg(content: bytes, grey: bool, coarse: bool) -> tuple[np.ndarray, str]:
+    """Grey (H, W) or RGB (H, W, 3), and what the decoder remarked that is no damage. ValueError where it noticed some:
+    Pillow and OpenCV would give what is left of the picture."""
+    smallest = {"min_width": 1, "min_height": 1} if coarse else {}
+    decode = partial(simplejpeg.decode_jpeg, content, "GRAY" if grey else "RGB", **smallest)
+    try:
+        pixels, remark = decode(strict=True), ""
+    except ValueError as error:
+        remark = _short(error)
+        if re.search("Corrupt|Premature", remark):
+            raise
+        pixels = decode(strict=False)  # which may still refuse it
+    return (pixels[..., 0] if grey else pixels), remark
+
+
+def _bits(samples: np.ndarray) -> int:
+    """How many bits a sample has, of those that are recorded, by the largest."""
+    return next((bits for bits in DEPTHS if samples.max() < 2**bits), 32)
 
 
 def _top(image: Image.Image) -> int | None:
@@ -366,7 +430,7 @@ def _ends_early(kind: str | None, content: bytes) -> bool:
     if kind == "PNG":
         return b"IEND\xaeB`\x82" not in content
     if kind == "GIF":
-        return not content.rstrip(b"\0").endswith(b";")
+        return b"\0;" not in content[-64:]  # some programs put a few bytes behind the end
     return kind == "BMP" and int.from_bytes(content[2:6], "little") > len(content)
 
 
@@ -409,6 +473,8 @@ def _photograph(path: str | Path, grey: bool) -> tuple[np.ndarray, int]:
         pixels = to_8_bits(colours, path, picture.top)
         if pixels.ndim != (2 if grey else 3):
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_GRAY2RGB)
+    elif picture.jpeg is not None:
+        pixels = picture.jpeg if grey or picture.jpeg.ndim == 3 else cv2.cvtColor(picture.jpeg, cv2.COLOR_GRAY2RGB)
     elif picture.image.has_transparency_data:
         colours, opacity = _apart(np.array(picture.image.convert("RGBA")))
         hidden = opacity == 0
@@ -428,17 +494,19 @@ def _samples(path: str | Path, as_stored: bool) -> tuple[np.ndarray, np.ndarray 
         (H, W), or None where all is; whether the file may hold other numbers than were meant.
     """
     picture = _load(path)
-    image, palette, opacity = picture.image, None, None
+    image, palette, opacity, opaque = picture.image, None, None, None
     if picture.deep is not None:
         samples, opacity = _apart(picture.deep)
         opaque = None if opacity is None else opacity > 32767
         if samples.dtype.kind != "f" and samples.max() > 255 and not (samples % 257).any():
             samples = samples // 257  # how programs widen 8 bits to 16
+    elif picture.jpeg is not None:
+        samples = picture.jpeg
     else:
         if image.has_transparency_data:
             opacity = np.array(image.convert("RGBA").getchannel("A"))
-        opaque = None if opacity is None else opacity > 127
-        if image.mode == "P":
+            opaque = opacity > opacity.max() / 2  # a layer may be half transparent all over
+        if image.mode == "P" and image.format != "GIF":  # GIF's indices are of no meaning, and change when it is saved
             samples = np.array(image)
             palette = np.zeros((256, 3), np.uint8)
             known = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
@@ -451,7 +519,7 @@ def _samples(path: str | Path, as_stored: bool) -> tuple[np.ndarray, np.ndarray 
         opaque = None
     turn = 1 if as_stored else picture.tag
     samples, opaque = (part if part is None else turned(picture.stored(part), turn) for part in (samples, opaque))
-    return samples, palette, opaque, image.format in ("JPEG", "JPEG2000")
+    return samples, palette, opaque, image.format in (*JPEG, "JPEG2000")
 
 
 def _apart(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -474,7 +542,7 @@ def to_8_bits(samples: np.ndarray, path: str | Path, top: int | None = None) -> 
         raise DataError(f"{path}: expected samples of at most 16 bits, from 0 to 65535, got {low} to {high}")
     if top and high <= top != 65535:
         return np.round(samples * (255 / top)).astype(np.uint8)
-    bits = 16 if top else next(bits for bits in DEPTHS if high < 2**bits)
+    bits = 16 if top else _bits(samples)
     if bits < 16:
         warnings.warn(
             f"{path}: a file of 16 bits a sample with none above {high}, read as one of {bits}",

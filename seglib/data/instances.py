@@ -37,6 +37,7 @@ def _side(value: object) -> bool:
 
 # What is read of an annotation file, and so must be in it, as (test, what is expected, remedy).
 Keys = dict[str, tuple[Callable[[object], bool], str, str]]
+BARE = "write the id of its {}, without quotation marks or a decimal point"
 ID = (_whole, "a whole number", "give each a number of its own")
 KEYS: dict[str, Keys] = {
     "licenses": {"id": ID},
@@ -49,8 +50,12 @@ KEYS: dict[str, Keys] = {
     "categories": {"id": ID, "name": (_text, "text", "write what the category is called")},
     "annotations": {
         "id": ID,
-        "image_id": (_whole, "a whole number", "write the id of its image, without quotation marks"),
-        "category_id": (_whole, "a whole number", "write the id of its category, without quotation marks"),
+        "image_id": (_whole, "a whole number", BARE.format("image")),
+        "category_id": (
+            _whole,
+            "a whole number",
+            BARE.format("category"),
+        ),
         "iscrowd": (
             lambda value: type(value) is int and 0 <= value <= 1,
             "0 or 1",
@@ -134,7 +139,10 @@ def read_instances(path: str | Path, *, strict: bool = True) -> dict:
 def find_photograph(folder: Path, name: str) -> Path | None:
     """The file of that name, None if there is none; macOS writes ä as a and two dots, others as one sign."""
     forms = dict.fromkeys([name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))])
-    return next((path for path in (folder / form for form in forms) if path.is_file()), None)
+    try:
+        return next((path for path in (folder / form for form in forms) if path.is_file()), None)
+    except OSError:  # longer than a name can be
+        return None
 
 
 def _parse(path: Path) -> dict:
@@ -237,7 +245,8 @@ def check_outline(segmentation: object, height: int, width: int) -> None:
     side = min(height, width)
     for place, polygon in enumerate(segmentation):
         points = type(polygon) is list and len(polygon) >= 6 and len(polygon) % 2 == 0
-        if points and _numbers(polygon, -side, 2 * side):  # nearly always, and quicker than what follows
+        within = points and _numbers(polygon, -side, 2 * side)
+        if within and (max(polygon) > 1 or side <= 2):  # nearly always, and quicker than what follows
             continue
         name = f"segmentation[{place}]"
         if type(polygon) is not list or not NUMBERS.issuperset(map(type, polygon)):
@@ -248,6 +257,11 @@ def check_outline(segmentation: object, height: int, width: int) -> None:
             raise DataError(
                 f"expected {name} to be x and y of each point, got {len(polygon)} numbers; a polygon needs at least "
                 "three points, [x1, y1, x2, y2, x3, y3]"
+            )
+        if within:
+            raise DataError(
+                f"expected {name} in pixels, got no number above 1; multiply fractions of the photograph by its "
+                f"{width}×{height} pixels"
             )
         for axis, length in enumerate((width, height)):
             for value in polygon[axis::2]:

@@ -119,16 +119,44 @@ def test_nor_are_the_pictures_that_an_npz_stands_beside(place, weight, capsys):
     before = picture(place / "set_00001.png", colours=False).read_bytes()
     command = ["predict", *NOISY, "set_00001.png", "set.npz", "--out", ".", "--weights", str(weight(NOISY))]
     refused(command, place, capsys, "set_00001.png would replace")
-    assert main([*command[:3], "set.npz", *command[5:]]) == 0  # an older mask of the same name is no input
-    assert (place / "set_00001.png").read_bytes() != before
+    assert main([*command[:3], "set.npz", *command[5:]]) == 1  # nor is a file beside them, whatever it is
+    assert "set_00001.png is there already, beside the images" in capsys.readouterr().err
+    assert (place / "set_00001.png").read_bytes() == before
+    for _ in range(2):  # an older mask is replaced
+        assert main([*command[:3], "set.npz", "--out", "masks", *command[-2:]]) == 0
+
+
+def test_nor_is_a_file_of_another_suffix_beside_an_image(place, weight, capsys):
+    picture(place / "a.png", colours=False).rename(place / "a.bmp")
+    before = picture(place / "a.png", colours=False, seed=1).read_bytes()
+    assert main(["predict", *NOISY, "a.bmp", "--out", ".", "--weights", str(weight(NOISY))]) == 1
+    assert "a.png is there already, beside the images; write to another folder" in capsys.readouterr().err
+    assert (place / "a.png").read_bytes() == before
 
 
 def test_nor_is_anything_by_a_submission(place, weight, capsys):
     np.savez(place / "set.npz", images=np.zeros((2, 16, 32), np.uint8))
     path = weight(MARS)
+    picture(place / "a.png", colours=False)
+    command = ["predict", *MARS, "set.npz", "a.png", "--out", "out", "--weights", path, "--submission"]
     for target in ("set.npz", path):
-        command = ["predict", *MARS, "set.npz", "--out", "out", "--weights", path, "--submission", target]
-        refused(command, place.parent, capsys, f"{target} would replace {target}, which is an input")
+        refused([*command, target], place.parent, capsys, f"{target} would replace {target}, which is an input")
+    for target in ("out/a.png", "."):
+        refused(
+            [*command, target], place.parent, capsys, f"expected a file of its own for the submission, got {target}"
+        )
+
+
+def test_one_target_that_cannot_be_written_leaves_the_others(place, weight, capsys):
+    """A folder of its name, or a name that is too long once it ends in .png."""
+    names = ["a.png", f"{'x' * 253}", "b.png", "c.png"]
+    for name in names:
+        picture(place / "in" / name, colours=False)
+    (place / "masks" / "b.png").mkdir(parents=True)
+    inputs = [f"in/{name}" for name in names]
+    assert main(["predict", *NOISY, *inputs, "--out", "masks", "--weights", str(weight(NOISY))]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert sorted(path.name for path in (place / "masks").iterdir()) == ["a.png", "b.png", "c.png"]
 
 
 # --- home ---
@@ -159,6 +187,7 @@ def test_a_home_that_nobody_knows(monkeypatch):
     monkeypatch.setattr(Path, "expanduser", unknown)
     with pytest.raises(ValueError, match="~/a: the home folder is not known; name it in full"):
         user_path("~/a")
+    assert user_path("~nobody.png") == Path("~nobody.png")
 
 
 # --- Ctrl-C ---
@@ -265,12 +294,27 @@ def test_terrain_a_pixel_wide_is_refused(place, weight, capsys):
 
 
 @pytest.mark.parametrize(
+    ("report", "shape", "said"),
+    [
+        (MARS, (20, 30, 3), "expected uint8 images (N, H, W), got uint8 (20, 30, 3); store them so"),
+        (("face_masks", "model-2"), (2, 3, 20, 30), "expected uint8 images (N, H, W, 3), got uint8 (2, 3, 20, 30)"),
+        (("face_masks", "model-2"), (2, 20, 30, 4), "expected uint8 images (N, H, W, 3), got uint8 (2, 20, 30, 4)"),
+    ],
+)
+def test_arrays_of_another_order_are_no_pictures(place, weight, capsys, report, shape, said):
+    np.savez(place / "a.npz", images=np.zeros(shape, np.uint8))
+    assert main(["predict", *report, "a.npz", "--out", "masks", "--weights", str(weight(report))]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("values", "said"),
     [
         ({0: 1, 1: 1, 255: 1}, None),
         ({1: 1, 255: 1}, None),
         ({0: 1, 255: 1}, "none on the object; white strokes on black are not taken"),
         ({255: 1}, "no stroke at all"),
+        ({}, "got strokes on every pixel; is it a mask?"),
         ({0: 1, 1: 1, 77: 1}, "got also [77]"),
     ],
 )
@@ -278,6 +322,8 @@ def test_scribbles_need_a_stroke_on_the_object(place, values, said):
     strokes = np.full((12, 15), 255, np.uint8)
     for i, value in enumerate(values):
         strokes[i] = value
+    if values == {}:
+        strokes[:] = np.arange(12)[:, None] % 2
     cv2.imwrite("a.png", strokes)
     read = find_report("scribbles").read_hint
     if said is None:

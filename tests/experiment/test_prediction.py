@@ -425,7 +425,7 @@ def test_a_bad_hint_fails_its_image_alone(drawn, tmp_path, capsys, kind):
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content:
-        cv2.imwrite(str(path), np.full(content, 255, np.uint8))
+        cv2.imwrite(str(path), 255 * rectangle(*content).astype(np.uint8))
     assert main(command) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
@@ -484,7 +484,7 @@ def test_the_command_and_a_folder_that_cannot_be_written(images, tmp_path, capsy
     assert command(images["wide"], tmp_path / "missing.png") == 1
     assert "missing.png: no such file" in capsys.readouterr().err
     assert command(images["wide"], out=path) == 1
-    assert f"cannot write the mask: File exists: '{path / 'wide.png'}'" in capsys.readouterr().err
+    assert f"expected a folder for the masks, got the file {path}; give another with --out" in capsys.readouterr().err
 
 
 def test_the_object_view_and_colours_are_seen_where_the_row_has_them(drawn, tmp_path, masked, seen):

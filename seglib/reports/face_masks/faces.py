@@ -15,6 +15,7 @@ import numpy as np
 import skimage.data
 
 from ...data.images import DataError, only_one, pictures_in, read_mask, read_photograph
+from ...files import user_path
 from .face_drawing import CANVAS, MASK_STYLES, Head, Light, draw_face, draw_mask
 
 MFSD = Path("mfsd/MSFD/1")  # the publisher's folder is spelt like this
@@ -91,7 +92,7 @@ def read_mfsd(folder: str | Path, size: int) -> Pairs:
     Raises:
         DataError: no usable pair. One that cannot be used is named in a warning and left out.
     """
-    return _read(Path(folder), MFSD, "face_crop", "face_crop_segmentation", size)
+    return _read(user_path(folder), MFSD, "face_crop", "face_crop_segmentation", size)
 
 
 def read_masked_face_net(folder: str | Path, size: int) -> Pairs:
@@ -99,7 +100,7 @@ def read_masked_face_net(folder: str | Path, size: int) -> Pairs:
 
     Arguments and errors as for `read_mfsd`.
     """
-    return _read(Path(folder), MASKED_FACE_NET, "image", "mask", size)
+    return _read(user_path(folder), MASKED_FACE_NET, "image", "mask", size)
 
 
 def _read(folder: Path, dataset: Path, images: str, masks: str, size: int) -> Pairs:
@@ -117,8 +118,8 @@ def _read(folder: Path, dataset: Path, images: str, masks: str, size: int) -> Pa
         )
     if not found:
         raise DataError(
-            f"no pair of picture and mask in {folder / dataset / images} and {folder / dataset / masks}; "
-            f"{HOW_TO_GET[dataset]}"
+            f"no pair of picture and mask in {folder / dataset / images} and {folder / dataset / masks}"
+            f"{f' (of {len(skipped)}, the first: {skipped[0]})' if skipped else ''}; {HOW_TO_GET[dataset]}"
         )
     pictures, truths, names = zip(*found)
     return Pairs(np.stack(pictures), np.stack(truths), list(names))

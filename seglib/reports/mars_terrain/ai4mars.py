@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...data.images import DataError, read_labels, read_photograph
-from ...files import write_whole
+from ...data.images import DataError, only_one, pictures_in, read_labels, read_photograph
+from ...files import user_path, write_whole
 from .mars import BACKGROUND, SIZE
 
 PHOTOGRAPHS = Path("msl", "images", "edr")
@@ -41,17 +41,17 @@ def build_from_ai4mars(source: str | Path, out: str | Path) -> int:
         DataError: no label with its photograph, a file that cannot be read whole or has another size, a label of other
             values, or `out` is there.
     """
-    source, out = Path(source), Path(out)
+    source, out = user_path(source), user_path(out)
     if out.exists():
         raise DataError(f"{out} is there already; give a new file")
-    paths = sorted((source / LABELS).glob("*.png"))
+    paths = _labels(source / LABELS)
     if not paths:
         raise DataError(f"no label in {source / LABELS}; expected the folder ai4mars-dataset-merged-0.1 as published")
     rows, ids = _halves(source, paths, least=0.5)
     if not rows:
         raise DataError(f"no label in {source / LABELS} marks half of a square photograph in {source / PHOTOGRAPHS}")
     arrays = {"training_set": np.stack(rows), "ids": np.array(ids)}
-    gold, _ = _halves(source, sorted((source / GOLD).glob("*.png")), least=0)  # experts rarely all agree
+    gold, _ = _halves(source, _labels(source / GOLD), least=0)  # experts rarely all agree
     if gold:
         arrays["test_set"] = np.stack(gold)[:, 0]
     write_whole(out, lambda file: np.savez_compressed(file, **arrays), "data set")
@@ -61,7 +61,7 @@ def build_from_ai4mars(source: str | Path, out: str | Path) -> int:
 def _halves(source: Path, paths: Sequence[Path], least: float) -> tuple[list[np.ndarray], list[str]]:
     """Halves of which at least the share `least` is labelled, and something, each picture and label uint8 (2, 64, 128),
     and the photographs' names, of the labels' files."""
-    photographs = {path.stem: path for path in (source / PHOTOGRAPHS).glob("*.[jJ][pP][gG]")}
+    photographs = {name: only_one(paths) for name, paths in pictures_in(source / PHOTOGRAPHS).items()}
     rows, ids = [], []
     for path in paths:
         name = path.stem.removesuffix("_merged")  # as the experts' are called
@@ -88,6 +88,10 @@ def _halves(source: Path, paths: Sequence[Path], least: float) -> tuple[list[np.
                 rows.append(np.stack([small[half], reduced[half]]))
                 ids.append(name)
     return rows, ids
+
+
+def _labels(folder: Path) -> list[Path]:
+    return [path for paths in pictures_in(folder).values() for path in paths]
 
 
 def majority(labels: np.ndarray, side: int) -> np.ndarray:

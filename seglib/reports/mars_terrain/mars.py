@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...data.datasets import EpochDataset, to_tensor
 from ...data.images import DataError, read_arrays
-from ...files import write_whole
+from ...files import user_path, write_whole
 from ...items import hashed
 from ...losses import IGNORE
 
@@ -73,11 +73,9 @@ def read_homework(path: str | Path) -> Terrain:
     if "training_set" not in arrays:
         raise DataError(f"{path}: expected an array training_set, got {', '.join(arrays) or 'no array'}")
     rows = arrays["training_set"]
-    if rows.ndim != 4 or rows.shape[1] != 2 or len(rows) == 0 or rows.dtype.kind not in "ui":
+    if rows.ndim != 4 or rows.shape[1] != 2 or rows.size == 0:
         raise DataError(f"{path}: expected training_set of whole numbers (N, 2, H, W), got {rows.dtype} {rows.shape}")
-    if rows.min() < 0 or rows.max() > 255:
-        raise DataError(f"{path}: expected values from 0 to 255 in training_set, got {rows.min()} to {rows.max()}")
-    images, labels = rows.astype(np.uint8).transpose(1, 0, 2, 3)
+    images, labels = _as_bytes(rows, path, "training_set").transpose(1, 0, 2, 3)
     check_labels(labels, str(path))
     ids = arrays.get("ids")
     if ids is None:
@@ -95,12 +93,21 @@ def read_test_set(path: str | Path) -> np.ndarray:
     if "test_set" not in arrays or arrays["test_set"].ndim != 3:
         there = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(f"{path}: expected an array test_set (N, H, W), got {there or 'no array'}")
-    return arrays["test_set"].astype(np.uint8)
+    return _as_bytes(arrays["test_set"], path, "test_set")
+
+
+def _as_bytes(values: np.ndarray, path: Path, name: str) -> np.ndarray:
+    """Whole numbers from 0 to 255 as uint8; DataError where there are others."""
+    if values.dtype.kind not in "ui":
+        raise DataError(f"{path}: expected {name} of whole numbers, got {values.dtype} {values.shape}")
+    if values.size and (values.min() < 0 or values.max() > 255):
+        raise DataError(f"{path}: expected values from 0 to 255 in {name}, got {values.min()} to {values.max()}")
+    return values.astype(np.uint8)
 
 
 def _homework(path: str | Path) -> tuple[Path, dict[str, np.ndarray]]:
     """The homework's file, the one named or that in a folder of real data, and its arrays."""
-    path = Path(path)
+    path = user_path(path)
     path = path / HOMEWORK if path.is_dir() else path
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; {HOW_TO_GET}")

@@ -23,7 +23,7 @@ from ...data.coco import Object, find_coco, read_coco
 from ...data.datasets import EpochDataset
 from ...data.images import DataError, read_labels, read_size
 from ...data.strokes import long_strokes, parts_of, scribble
-from ...files import write_grey
+from ...files import user_path, write_grey
 from ...items import hashed
 from ..base import mean_probability
 
@@ -119,7 +119,7 @@ def build_from_voc(voc: str | Path, masks: str | Path, out: str | Path, *, seed:
     Raises:
         DataError: no usable photograph, or `out` is there already.
     """
-    photographs, masks, out = Path(voc) / "JPEGImages", Path(masks), Path(out)
+    photographs, masks, out = user_path(voc) / "JPEGImages", user_path(masks), user_path(out)
     if out.exists():
         raise DataError(f"{out} is there already; give a new folder")
     paths = sorted(masks.glob("*.png"))

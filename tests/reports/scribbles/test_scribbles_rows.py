@@ -675,7 +675,7 @@ def test_a_trained_network_s_weights_find_in_files_what_the_run_found(outcome, d
 
 BAD_SCRIBBLES = {  # what becomes of strokes on 75×50 pixels, as files have them
     "other values": (lambda strokes: strokes // 255 * 255 + 7 * (strokes == 0), r"255 \(unlabelled\), got also \[7\]"),
-    "another size": (np.transpose, r"expected strokes of the image's size \(75, 50\), got \(50, 75\)"),
+    "another size": (np.transpose, r"expected a hint of the image's size \(75, 50\), got \(50, 75\)"),
     "colours": (lambda strokes: np.dstack([strokes, strokes, 255 - strokes]), "of labels, got one with colours"),
 }
 
