@@ -199,26 +199,23 @@ def test_a_tiff_of_another_kind_is_named(tmp_path):
     cv2.imwrite(str(tmp_path / "a.tif"), RGB.astype(np.float32))
     with pytest.raises(DataError, match=r"a\.tif: not a readable image \(a TIFF .* save it as PNG\)"):
         read_photograph(tmp_path / "a.tif")
-    tifffile.imwrite(tmp_path / "b.tif", GREY.astype(np.uint32) * 2**20)
-    for name, values in {
-        "b": GREY.astype(np.uint32) * 2**20,
-        "c": GREY.view(np.int8),
-        "d": -GREY.astype(np.int16),
-    }.items():
-        tifffile.imwrite(tmp_path / f"{name}.tif", values)
-        with pytest.raises(
-            DataError, match=rf"{name}\.tif: (expected samples of at most 16 bits|.*signed whole numbers)"
-        ):
-            read_photograph(tmp_path / f"{name}.tif")
+    for values in (GREY.astype(np.uint32) * 2**20, GREY.view(np.int8), -GREY.astype(np.int16)):
+        tifffile.imwrite(tmp_path / "b.tif", values)
+        with pytest.raises(DataError, match=r"b\.tif: (expected samples of at most 16 bits|.*signed whole numbers)"):
+            read_photograph(tmp_path / "b.tif")
 
 
-def test_rare_tiffs_are_read_right(tmp_path):
-    """Channels one after the other, and white as 0, of 16 bits."""
-    deep = RGB.astype(np.uint16) * 257
-    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(deep, -1, 0), photometric="rgb", planarconfig="separate")
-    assert np.array_equal(read_photograph(tmp_path / "a.tif"), RGB)
-    tifffile.imwrite(tmp_path / "b.tif", 65535 - deep[..., 1], photometric="miniswhite")
-    assert np.array_equal(read_photograph(tmp_path / "b.tif", grey=True), GREY)
+def test_rare_tiffs_are_read_right_or_named(tmp_path):
+    """Channels one after the other, and white as 0."""
+    planes, path = np.moveaxis(RGB, -1, 0), tmp_path / "a.tif"
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+    assert np.array_equal(read_photograph(path), RGB)
+    tifffile.imwrite(path, planes.astype(np.uint16) * 257, photometric="rgb", planarconfig="separate")
+    with pytest.raises(DataError, match=r"a\.tif: .*one colour after the other; save it with"):
+        read_photograph(path)
+    for inverted in (255 - GREY, 65535 - GREY.astype(np.uint16) * 257):
+        tifffile.imwrite(path, inverted, photometric="miniswhite")
+        assert np.array_equal(read_photograph(path, grey=True), GREY)
 
 
 # --- transparency ---
@@ -310,12 +307,11 @@ def test_a_jpeg_whose_decoder_remarks_on_damage_is_an_error(tmp_path, options):
             check_annotated(tmp_path / "a.jpg", (240, 360))
 
 
-def test_a_byte_of_padding_before_a_jpeg_s_end_is_remarked_on(tmp_path):
+def test_bytes_of_padding_before_a_jpeg_s_end_are_no_damage(tmp_path):
     path = store(tmp_path / "a.jpg", LARGE)
     whole = read_photograph(path)
-    path.write_bytes(path.read_bytes()[:-2] + b"\0\xff\xd9")
-    with pytest.warns(DataWarning, match=r"a\.jpg: .*1 extraneous bytes? before marker 0xd9; taken as whole"):
-        assert np.array_equal(read_photograph(path), whole)
+    path.write_bytes(path.read_bytes()[:-2] + b"\x55\x66\xff\xd9")
+    assert np.array_equal(read_photograph(path), whole)
 
 
 def test_a_picture_too_large_for_any_memory_is_refused_by_its_head(tmp_path):
