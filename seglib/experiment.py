@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,12 +16,13 @@ import numpy as np
 from accelerate import PartialState
 from accelerate.utils import set_seed
 from filelock import FileLock, Timeout
+from safetensors.torch import load_file
 from torch import nn
 
 from . import results, weights
 from .data.datasets import channel_statistics
 from .files import user_path, write_mask, write_whole
-from .items import digest
+from .items import digest, hashed
 from .losses import weighted_sum
 from .models.blocks import Normalize, initialize_kaiming
 from .models.unet import UNet
@@ -199,12 +199,12 @@ def run(
     for needed in (path.parent, place):
         check_writable(needed)
     with only_one(place):
-        if fresh:
-            shutil.rmtree(place, ignore_errors=True)
         first = _run_start(row, seed, folder, data=data, out=out, on_epoch=on_epoch)
         clock = time.perf_counter()
         outcome = Outcome({}, path, place, make_folds(row, seed, folder))
         starts = starting_points(first, outcome.data) if first else [None] * len(outcome.data)
+        if fresh:  # what is there goes only now that all that may be missing is there
+            shutil.rmtree(place, ignore_errors=True)
         found = [_run_fold(row, seed, folder, outcome, i, start, on_epoch) for i, start in enumerate(starts)]
         _write_folds(outcome)
         outcome.result |= _describe(row, seed, source, overrides or {}, outcome, found, time.perf_counter() - clock)
@@ -250,13 +250,16 @@ def _run_fold(
         if fold.test:
             settings["test part"] = f"{len(fold.test.names)} items ({digest(fold.test)[:8]})"
         if start is not None:
-            settings["weights at the start"] = hashlib.sha256(start.read_bytes()).hexdigest()[:8]
+            tensors = sorted(load_file(start).items())  # in a file they may be in any order
+            settings["weights at the start"] = hashed(*zip(*tensors))[:8]
         try:
             model, history = train(
                 row, seed, fold, start, folder=where / "checkpoints", settings=settings, on_epoch=on_epoch
             )
         except OtherRun as error:
-            raise OtherRun(f"{error} (`seglib run {row.report} {row.name}`: --fresh, or another --out)") from None
+            raise OtherRun(
+                f"{error} (`seglib run {row.report} {row.name}`: --fresh, or --out in another folder)"
+            ) from None
         masks, found = find_report(row.report).evaluate(model, row, seed, folder, fold)
         metrics = {name: value for name, value in found.items() if not isinstance(value, list)}
         details = {"best_epoch": history.best["epoch"]} | {n: value for n, value in found.items() if n not in metrics}

@@ -7,19 +7,33 @@ import copy
 import hashlib
 import math
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import chain
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
 from .losses import DIVIDE, IGNORE, check_classes, check_mask
 from .metrics import BinaryMetrics, ClassMetrics, Metrics
 
-__all__ = ["check_batch", "check_items", "check_targets", "digest", "generators_kept", "hashed", "mixed_sizes"]
+__all__ = [
+    "check_batch",
+    "check_items",
+    "check_targets",
+    "described",
+    "digest",
+    "generators_kept",
+    "hashed",
+    "mixed_sizes",
+    "set_epoch",
+    "sizes_of",
+]
 
 CHECKED = 4  # items that are looked at from all sides, before a network is trained or measured on a data set
 LOOKED_AT = 100  # items whose masks may be those of 0 and 255
@@ -47,7 +61,7 @@ def generators_kept(*devices: torch.device) -> Iterator[None]:
 
 def mixed_sizes(data: Dataset[Any]) -> bool:
     """Whether the images of a data set differ in size."""
-    return len({tuple(size) for size in getattr(data, "sizes", ())}) > 1
+    return len(set(sizes_of(data))) > 1
 
 
 def check_items(
@@ -77,7 +91,7 @@ def check_items(
     count = len(data)
     if count == 0:
         raise ValueError(f"expected at least one item in {what}, got an empty data set")
-    sizes = getattr(data, "sizes", ())
+    sizes = sizes_of(data)
     if len(sizes) not in (0, count) or not all(np.shape(size) == (2,) for size in sizes):
         raise ValueError(
             f"expected in `sizes` the (H, W) of each of the {count} items of {what}, got {len(sizes)}: {_list(sizes)}"
@@ -90,6 +104,12 @@ def check_items(
     check_targets(data, items)
     for i, (_, target) in items.items():
         _check_values(target, metrics, f"item {i} of {what}")
+    highest = max(float(target.max()) for _, target in items.values())
+    if isinstance(metrics, BinaryMetrics) and 0 < highest <= 1.001 / IGNORE:
+        raise ValueError(
+            f"expected masks of 0 and 1 in {what}, got nothing above 1/255 in the items looked at; masks of 0 and 1 "
+            "were divided by 255, so multiply them by it"
+        )
 
 
 def check_batch(items: Sequence[Any], padded: bool) -> None:
@@ -231,15 +251,21 @@ def digest(data: Dataset[Any]) -> str:
     """What tells the content of a data set from another's: 32 hexadecimal digits, the same on every machine and in
     every epoch.
 
-    A data set may have a `digest()` of its own. Of others it is that of at most `HASHED` items, spread over the data
-    set, as they are in its first epoch and under fixed seeds of Python's, NumPy's and PyTorch's generators, which are
-    left as they were. Where an item differs all the same when it is asked for again, shapes and types have to do, and
-    where those differ, nothing is left. So it is of an IterableDataset, whose items can be had only once.
+    A data set may have a `digest()` of its own. Of others it is that of the tensors, arrays and names that they hold,
+    in lists or other data sets too (of names of files also the size), however they are augmented. Of one that holds
+    none it is that of at most `HASHED` items, spread over the data set, as they are in its first epoch and under fixed
+    seeds of Python's, NumPy's and PyTorch's generators, which are left as they were; where an item differs all the same
+    when it is asked for again, shapes and types have to do. Nothing is known of an IterableDataset that holds nothing.
     """
     if hasattr(data, "digest"):
         return data.digest()
-    if isinstance(data, IterableDataset):
-        return hashed([])
+    if isinstance(data, Subset):
+        return hashed([digest(data.dataset), list(map(int, data.indices))])
+    items: list[Any] = list(data) if isinstance(data, (list, tuple)) else []
+    held = list(_held([getattr(data, "__dict__", {}), items]))
+    # A word alone says too little, such as which part of a set it is.
+    if len(held) > 1 or not all(isinstance(one, str) for one in held) or isinstance(data, IterableDataset):
+        return hashed(held)
     if hasattr(data, "set_epoch"):
         first: Any = copy.copy(data)  # the caller's own stays in its epoch
         first.set_epoch(0)
@@ -250,6 +276,59 @@ def digest(data: Dataset[Any]) -> str:
     # What can be told of the items in all detail, or in less.
     kinds = zip(zip(*seen), zip(*again))
     return next((hashed(one) for one, other in kinds if one == other), hashed([]))
+
+
+def _held(value: Any, depth: int = 5) -> Iterator[Any]:
+    """The tensors, arrays, names and data sets in a value, as `hashed` takes them."""
+    if isinstance(value, (str, Path)):
+        try:
+            size = Path(value).stat().st_size
+        except (OSError, ValueError):
+            size = None
+        yield f"{Path(value).name} {size}"  # without its folder, which may have been moved
+    elif isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind != "O"):
+        yield value
+    elif isinstance(value, Dataset):
+        yield digest(value)
+    elif depth and isinstance(value, (list, tuple, np.ndarray, Mapping)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _held(part, depth - 1)
+
+
+def described(value: object) -> str:
+    """An object as it describes itself, without where in memory it lies."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def set_epoch(data: Any, epoch: int) -> None:
+    """Tells a data set or a loss, or the data sets within a Subset or ConcatDataset, which epoch it is, from 0."""
+    if hasattr(data, "set_epoch"):
+        data.set_epoch(epoch)
+        return
+    for part in _within(data):
+        set_epoch(part, epoch)
+
+
+def sizes_of(data: Dataset[Any]) -> list[tuple[int, int]]:
+    """The (H, W) that a data set says its images have in `sizes`, or those within a Subset or ConcatDataset; none: it
+    says nothing."""
+    sizes = getattr(data, "sizes", None)
+    if sizes is not None:
+        return [tuple(np.atleast_1d(size).tolist()) for size in sizes] if np.iterable(sizes) else _no_sizes(sizes)
+    inner = [sizes_of(part) for part in _within(data)]
+    if isinstance(data, Subset) and inner[0]:
+        return [inner[0][i] for i in data.indices]
+    return list(chain.from_iterable(inner)) if isinstance(data, ConcatDataset) and all(inner) else []
+
+
+def _no_sizes(sizes: object) -> NoReturn:
+    raise ValueError(f"expected `sizes` of a data set to be a list of (H, W), got {said(sizes)}; give a list, or none")
+
+
+def _within(data: Any) -> list[Any]:
+    if isinstance(data, Subset):
+        return [data.dataset]
+    return list(data.datasets) if isinstance(data, ConcatDataset) else []
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -274,7 +353,11 @@ def hashed(*parts: Iterable[Any]) -> str:
         total.update(b"part")
         for value in part:
             if isinstance(value, Tensor):
-                value = value.contiguous().flatten().view(torch.uint8).numpy(), value.dtype, tuple(value.shape)
+                value = (
+                    value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy(),
+                    value.dtype,
+                    tuple(value.shape),
+                )
             elif isinstance(value, np.ndarray):
                 value = np.ascontiguousarray(value).reshape(-1).view(np.uint8), value.dtype.str, value.shape
             else:

@@ -313,6 +313,10 @@ class WeightedSum:
         self.losses: Mapping[str, Callable[..., Tensor]] = losses
         self.epoch: int = 0
 
+    def __repr__(self) -> str:
+        parts = {name: (weight, self.losses[name]) for name, weight in self.weights.items()}
+        return f"weighted_sum({parts}, boundary_growth={self.boundary_growth})"
+
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 

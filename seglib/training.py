@@ -30,9 +30,20 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, defa
 from tqdm import tqdm
 
 from .files import user_path, write_whole
-from .items import check_batch, check_items, check_targets, digest, generators_kept, mixed_sizes
+from .items import (
+    check_batch,
+    check_items,
+    check_targets,
+    described,
+    digest,
+    generators_kept,
+    hashed,
+    mixed_sizes,
+    set_epoch,
+    sizes_of,
+)
 from .losses import IGNORE, TargetWarning
-from .metrics import BinaryMetrics, Metrics
+from .metrics import BinaryMetrics, ClassMetrics, Metrics
 from .muon import Muon
 
 __all__ = [
@@ -165,9 +176,9 @@ def fit(
         workers: processes that load data; 0 loads in this one.
         seed: of shuffling and of everything random in the model.
         folder: where checkpoints go after each epoch, and from where a run that was cut off is taken up again: one
-            with the same options, data (see `seglib.items.digest`) and `settings`. More epochs may be asked for,
-            unless the schedule is that of all epochs.
-        settings: what else makes the run what it is, such as its loss.
+            with the same options, network, loss, data (see `seglib.items.digest`) and `settings`. More epochs may be
+            asked for, unless the schedule is that of all epochs.
+        settings: what else makes the run what it is.
         on_epoch: called with each new row of the history.
 
     Raises:
@@ -177,8 +188,20 @@ def fit(
             batch of a single image where batch normalisation needs more.
     """
     check_options(optimizer=(optimizer, OPTIMIZERS), precision=(precision, PRECISIONS), schedule=(schedule, SCHEDULES))
+    check_metrics(metrics)
     check_options(monitor=(monitor, ("loss", *metrics().NAMES)))
     check_counts(epochs=epochs, batch_size=batch_size)
+    check_counts(0, seed=seed, workers=workers, plateau_patience=plateau_patience)
+    check_counts(patience=1 if patience is None else patience)
+    if not (0 <= weight_decay < math.inf and 0 <= average < 1):
+        raise ValueError(
+            f"expected weight_decay of at least 0 and average from 0 to below 1, got {weight_decay!r} and {average!r}"
+        )
+    if isinstance(train, IterableDataset):
+        raise ValueError(
+            "expected training data with a length and items by their numbers, which are shuffled, got an "
+            "IterableDataset; a list of its items is such data"
+        )
     if not isinstance(learning_rate, (int, float, np.number)) or not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate: expected a finite number above 0, got {learning_rate!r}")
     epochs, batch_size, learning_rate = int(epochs), int(batch_size), float(learning_rate)  # not NumPy's
@@ -211,6 +234,7 @@ def fit(
                 "learning_rate": learning_rate,
                 "batch_size": batch_size,
                 "optimizer": optimizer,
+                "loss": described(loss),
                 "weight_decay": float(weight_decay),
                 "schedule": schedule,
                 "plateau_patience": plateau_patience,
@@ -222,7 +246,9 @@ def fit(
                 "epochs": epochs if isinstance(scheduler, STEPWISE) else None,  # its shape is that of all epochs
             }
             data = {what: [getattr(part, "__len__", lambda: None)(), digest(part)] for what, part in parts.items()}
-            checkpoints = Checkpoints(folder, {"settings": settings, "options": options, "data": data}, accelerator)
+            layers = hashed([described(model)])
+            run = {"settings": settings, "options": options, "data": data, "layers": layers}
+            checkpoints = Checkpoints(folder, run, accelerator)
             checkpoints.restore(state, epochs)
 
         history = state.history
@@ -232,8 +258,7 @@ def fit(
             if patience is not None and history and epoch - history.best["epoch"] >= patience:
                 break
             for changing in (train, loss):
-                if hasattr(changing, "set_epoch"):
-                    changing.set_epoch(epoch)
+                set_epoch(changing, epoch)
             train_loader.set_epoch(epoch)
             rate = optimizer_.param_groups[0]["lr"]
             with warnings.catch_warnings():
@@ -278,6 +303,7 @@ def evaluate(
     Raises:
         ValueError: items that a network cannot be measured on, among those looked at, as `fit`.
     """
+    check_metrics(metrics)
     check_counts(batch_size=batch_size)
     check_items(data, metrics(), dtype=weights_type(model))
     accelerator = make_accelerator(precision)
@@ -500,6 +526,8 @@ class Checkpoints:
             if isinstance(content, dict) and "run" in content:
                 differences = _differences(json.loads(content["run"]), json.loads(self.run))
                 differences = differences or _other_network(content["model"], state.model.state_dict())
+                if not differences and json.loads(content["run"]).get("layers") != json.loads(self.run)["layers"]:
+                    differences = ["the network: weights of the same shapes, in other layers"]
                 if not differences and len(content["history"]) > epochs:
                     differences = [f"epochs: {len(content['history'])} there, {epochs} here"]
             else:
@@ -593,7 +621,7 @@ def make_loader(data: Dataset[Any], batch_size: int, workers: int, shuffle_seed:
     """A loader that shuffles where it is given a seed, and copes with images of several sizes."""
     mixed, sampler = mixed_sizes(data), None
     if mixed and shuffle_seed is not None:
-        sampler = SimilarSizes([tuple(size) for size in getattr(data, "sizes", ())], batch_size, shuffle_seed)
+        sampler = SimilarSizes(sizes_of(data), batch_size, shuffle_seed)
     return DataLoader(
         data,
         batch_size,
@@ -712,11 +740,19 @@ def check_options(**options: tuple[str, Iterable[str]]) -> None:
             raise ValueError(f"{name}: expected one of {', '.join(known)}; got {value!r}")
 
 
-def check_counts(**counts: int) -> None:
-    """Raises ValueError, naming the first that is no whole number of at least 1: `name=value`."""
+def check_counts(least: int = 1, **counts: int) -> None:
+    """Raises ValueError, naming the first that is no whole number of at least `least`: `name=value`."""
     for name, value in counts.items():
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+
+
+def check_metrics(metrics: object) -> None:
+    """Raises ValueError where it is nothing that makes metrics."""
+    if isinstance(metrics, BinaryMetrics | ClassMetrics) or not callable(metrics):
+        raise ValueError(
+            f"metrics: expected what makes them, BinaryMetrics or partial(ClassMetrics, names), got {metrics!r:.80}"
+        )
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..items import hashed, said
+from ..items import described, hashed, said
 from ..training import hash_seed
 
 
@@ -45,6 +45,8 @@ class EpochDataset(Dataset):
     images: Any
 
     def __init__(self, augment: A.Compose | None, seed: int):
+        if augment is not None and not isinstance(augment, A.BasicTransform | A.BaseCompose):
+            raise ValueError(f"augment: expected a pipeline of albumentations, or None, got {said(augment)}")
         self.augment, self.seed = augment, seed
         # In shared memory, so that loader workers that live on from epoch to epoch see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -57,9 +59,13 @@ class EpochDataset(Dataset):
         self._epoch.fill_(epoch)
 
     def digest(self) -> str:
-        """What tells its content, whatever the epoch and however it is augmented, from that of others: see
+        """What tells its content and augmentation, whatever the epoch, from that of others: see
         `seglib.items.digest`."""
-        return hashed(self.names, self.images, self.masks)
+        return hashed(self.names, self.images, self.masks, self.drawn())
+
+    def drawn(self) -> list[object]:
+        """What random numbers are drawn from, and what for, as `digest` takes it."""
+        return [self.seed, described(self.augment)]
 
     def augmented(self, image: np.ndarray, mask: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
         """An image and its mask as item `index` has them in this epoch."""
@@ -69,7 +75,8 @@ class EpochDataset(Dataset):
         # One stream for the whole pipeline: set_random_seed would start each of its transforms with the same
         # numbers, and how far a picture turns would tell how bright it becomes.
         self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        mask = mask.astype(np.uint8) if mask.dtype == bool else mask  # OpenCV 4.11 turns no Booleans
+        # OpenCV 4.11 turns no Booleans, and none turns numbers of 16 bits.
+        mask = mask.astype(np.uint8) if mask.dtype in (bool, np.float16) else mask
         augmented = self.augment(image=image, mask=mask)
         return augmented["image"], augmented["mask"]
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import seglib
-from seglib import experiment
+from seglib import experiment, weights
 from seglib.__main__ import main
+from seglib.data.images import DataError
 from seglib.items import digest
 from seglib.reports import find_report
 from seglib.rows import ConfigError, load_row
@@ -117,16 +118,14 @@ def measured(tmp_path):
 def test_other_data_are_refused_before_the_old_result_is_gone(measured, tmp_path, capsys):
     terrain(tmp_path / "b", seed=1)
     before = left(tmp_path)
-    with pytest.raises(
-        OtherRun, match=r"the training data: \d+ items in both, with other content.*--fresh, or another"
-    ):
+    with pytest.raises(OtherRun, match=r"the training data: \d+ items in both, with other content.*--fresh, or --out"):
         run_terrain(tmp_path, "b")
     arguments = [argument for key, value in SMALL.items() for argument in ("--set", f"{key}={value}")]
     command = ["run", "mars_terrain", "baseline", "--data", str(tmp_path / "b"), *arguments]
     assert main([*command, "--out", str(tmp_path / "results")]) == 1
     told = capsys.readouterr().err
     assert told.startswith("seglib run: ")
-    assert told.rstrip().endswith("start again (`seglib run mars_terrain baseline`: --fresh, or another --out)")
+    assert told.rstrip().endswith("(`seglib run mars_terrain baseline`: --fresh, or --out in another folder)")
     assert left(tmp_path) == before
 
     fresh = run_terrain(tmp_path, "b", fresh=True)
@@ -134,6 +133,14 @@ def test_other_data_are_refused_before_the_old_result_is_gone(measured, tmp_path
     assert fresh.result["metrics"] != measured[0].result["metrics"]
     with pytest.raises(OtherRun):
         run_terrain(tmp_path, "a")
+
+
+def test_a_fresh_start_removes_nothing_before_its_data_are_there(measured, tmp_path):
+    before = left(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no such file"):
+        run_terrain(tmp_path, "empty", fresh=True)
+    assert left(tmp_path) == before
 
 
 def test_photographs_that_are_added_are_refused(measured, tmp_path):
@@ -160,7 +167,9 @@ def test_other_weights_to_start_from_are_refused(outcome, tmp_path, monkeypatch)
     monkeypatch.setattr(experiment, "_run_start", lambda *_, **__: outcome)
     monkeypatch.setattr(experiment, "starting_points", lambda *_: [place])
     found = experiment.run("denoising", "report", **options)
-    assert experiment.run("denoising", "report", **options).result["metrics"] == found.result["metrics"]
+    for words in ("a", "b", "c"):  # the same weights, in a file that is written anew
+        weights.save(outcome.model, place, {"a": words, "b": words, "c": words})
+        assert experiment.run("denoising", "report", **options).result["metrics"] == found.result["metrics"]
     place = shutil.copy(found.place / "best.safetensors", tmp_path)
     monkeypatch.setattr(experiment, "starting_points", lambda *_: [tmp_path / "best.safetensors"])
     with pytest.raises(OtherRun, match=r"\(weights at the start: \w{8} there, \w{8} here\)"):

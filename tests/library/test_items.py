@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from seglib.items import check_batch, check_items, digest, generators_kept, hashed
+from seglib.items import check_batch, check_items, digest, generators_kept, hashed, mixed_sizes, set_epoch, sizes_of
 from seglib.losses import bce_loss, cross_entropy_loss
 from seglib.metrics import BinaryMetrics, ClassMetrics
 from seglib.training import evaluate, fit, make_loader, random_state
@@ -229,7 +229,10 @@ def test_pictures_of_several_sizes_need_to_say_so():
     for sizes in ([(8, 12), (12, 8)] * 3, np.array([[8, 12], [12, 8]] * 3)):
         data.sizes = sizes
         assert train(data, data)[0]["images"] == 6
-    for sizes, told in (([(8, 12), (12, 8)], r"got 2: \(8, 12\), \(12, 8\)"), ([96] * 6, "got 6: 96, 96, 96, 96 …")):
+    for sizes, told in (
+        ([(8, 12), (12, 8)], r"got 2: \(8, 12\), \(12, 8\)"),
+        ([96] * 6, r"got 6: \(96,\), .*…"),
+    ):
         data.sizes = sizes
         with pytest.raises(ValueError, match=f"each of the 6 items of the training data, {told}"):
             train(data)
@@ -428,3 +431,97 @@ def test_a_data_set_may_know_its_own_digest():
     data = pairs()
     data.digest = lambda: "mine"
     assert digest(data) == "mine"
+
+
+# --- what others than the course's data sets hold ---
+
+
+class Held(Dataset):
+    """Pictures that are augmented by a generator of its own, whose draws nobody can repeat."""
+
+    def __init__(self, pictures, masks, rng=None):
+        self.pictures, self.masks, self.rng, self.asked = pictures, masks, rng or np.random.default_rng(), []
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return self.pictures[index] + torch.rand(1), self.masks[index]
+
+
+def held(change=None):
+    pictures = torch.arange(40 * 6.0).reshape(40, 1, 2, 3)
+    masks = [np.full((2, 3), i % 2, np.uint8) for i in range(40)]
+    if change == "a pixel":
+        pictures[7, 0, 1, 2] += 1
+    elif change == "a mask":
+        masks[8] = 1 - masks[8]
+    elif change == "order":
+        pictures[[3, 4]] = pictures[[4, 3]]
+    return Held(pictures, masks)
+
+
+def in_tensors(data):
+    return TensorDataset(data.pictures, torch.from_numpy(np.stack(data.masks)))
+
+
+WRAPPED = {
+    "itself": lambda data: data,
+    "a TensorDataset": in_tensors,
+    "a list": lambda data: list(zip(data.pictures, data.masks)),
+    "a Subset": lambda data: Subset(data, range(20)),
+    "a ConcatDataset": lambda data: ConcatDataset([data, in_tensors(data)]),
+    "another": lambda data: Held(data.pictures, data),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_a_digest_is_of_all_that_a_data_set_holds_however_it_is_augmented(wrap):
+    one = wrap(held())
+    same = digest(one)
+    assert digest(wrap(held())) == same
+    if isinstance(one, Held):
+        one[0]  # what it counts, or draws, is no content
+        assert digest(one) == same
+    for change in ("a pixel", "a mask", "order"):
+        assert digest(wrap(held(change))) != same, change
+
+
+def test_a_digest_is_of_the_files_that_a_data_set_names_and_of_a_subset_s_choice(tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths:
+        path.write_bytes(b"x")
+    before = digest(Held(list(map(str, paths)), paths))
+    (tmp_path / "moved").mkdir()
+    moved = [path.rename(tmp_path / "moved" / path.name) for path in paths]
+    assert digest(Held(list(map(str, moved)), moved)) == before
+    moved[1].write_bytes(b"xy")
+    assert digest(Held(list(map(str, moved)), moved)) != before
+    assert digest(Subset(held(), [0, 1])) != digest(Subset(held(), [0, 2]))
+    assert digest(Drawn(plus=(1, 0, 0))) != digest(Drawn())  # which holds nothing, and is looked at
+
+
+def test_what_is_within_a_subset_has_its_sizes_and_is_told_the_epoch():
+    class Sized(Held):
+        sizes = tuple((2, 3 + i % 2) for i in range(40))
+
+        def set_epoch(self, epoch):
+            self.epoch = epoch
+
+    one, other = (Sized(held().pictures, held().masks) for _ in range(2))
+    assert sizes_of(Subset(one, [1, 2])) == [(2, 4), (2, 3)]
+    assert sizes_of(ConcatDataset([one, Subset(other, [0])])) == [*Sized.sizes, (2, 3)]
+    assert sizes_of(ConcatDataset([one, held()])) == sizes_of(held()) == []
+    assert mixed_sizes(Subset(one, [0, 1]))
+    assert not mixed_sizes(Subset(one, [0, 2]))
+    set_epoch(ConcatDataset([one, Subset(other, [0])]), 7)
+    assert one.epoch == other.epoch == 7
+    one.sizes = 3
+    with pytest.raises(ValueError, match="expected `sizes` of a data set to be a list"):
+        sizes_of(one)
+
+
+def test_masks_of_1_divided_by_255_are_refused():
+    with pytest.raises(ValueError, match=r"expected masks of 0 and 1 in the data, got nothing above 1/255 .* multiply"):
+        check_items(Items((image(), mask() / 255) for _ in range(3)), BinaryMetrics())

@@ -218,7 +218,7 @@ class TerrainDataset(EpochDataset):
 
     def digest(self) -> str:
         """Also of the labels at their own size, which it is measured at."""
-        return hashed(self.names, self.images, self.labels, self.terrain.labels, [self.ignore_background])
+        return hashed(self.names, self.images, self.labels, self.terrain.labels, [self.ignore_background], self.drawn())
 
     @property
     def epoch(self) -> int:

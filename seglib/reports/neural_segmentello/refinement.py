@@ -165,7 +165,7 @@ class BrushDataset(EpochDataset):
                 file.seek(max(0, size - ENDS))
                 files[path] = size, hashlib.sha256(ends + file.read()).hexdigest()
         objects = ((e.image_id, e.annotation_id, e.category, e.segmentation, files[e.path]) for e in self.objects)
-        return hashed(self.names, objects)
+        return hashed(self.names, objects, self.drawn())
 
     def hint(self, entry: Object, mask: np.ndarray, reduced: float = 1.0, epoch: int = 0) -> np.ndarray:
         """The hint for an object whose mask is at `reduced` times its photograph's size: int8 (H, W)."""

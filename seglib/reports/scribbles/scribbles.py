@@ -272,7 +272,7 @@ class ScribbleDataset(EpochDataset):
 
     def digest(self) -> str:
         """Also of the masks at the photographs' own size, which it is measured at."""
-        return hashed(self.names, self.images, self.scribbles, self.masks, self.data.masks)
+        return hashed(self.names, self.images, self.scribbles, self.masks, self.data.masks, self.drawn())
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         # Mask and strokes as one picture, so that nothing can move them apart: 0 is background, and not drawn on.
