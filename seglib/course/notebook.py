@@ -203,7 +203,7 @@ def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool =
     for path in paths:
         start = time.perf_counter()
         command = [sys.executable, "-m", "seglib.course.notebook", str(path), str(out), "in-place" if in_place else ""]
-        status, memory = _run_watched(command)
+        status, memory = run_watched(command)
         seconds = time.perf_counter() - start
         failed += status != 0
         print(
@@ -331,7 +331,7 @@ def figures_page(paths: Iterable[Path]) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
 
-def _run_watched(command: Sequence[str]) -> tuple[int, float]:
+def run_watched(command: Sequence[str]) -> tuple[int, float]:
     """Runs a command; its exit status, and the most memory, in MiB, that it or a process of its own had."""
     process, most = psutil.Popen(command), 0
     while True:

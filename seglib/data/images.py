@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import errno
 import io
-import re
 import unicodedata
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -229,7 +227,7 @@ def _of_grey(picture: np.ndarray, lossy: bool, path: str | Path) -> np.ndarray:
         return to_8_bits(picture, path) > 127
     if picture.dtype.kind == "f" and len(np.unique(picture)) > 2:  # soft edges
         picture = to_8_bits(picture, path)
-    values = np.unique(picture)
+    values = np.flatnonzero(np.bincount(picture.ravel())) if picture.dtype == np.uint8 else np.unique(picture)
     if len(values) == 1:
         return picture > 0
     if values[0] == 0 and len(values) == 2:  # such as 0 and 1
@@ -320,10 +318,10 @@ class _Picture:
         obeyed: by which tag Pillow has turned it already (it does so with TIFF); 1: not at all.
         deep: samples of more than 8 bits, where the picture has them: (H, W) grey, (H, W, 3), (H, W, 4) with opacity.
         top: the largest value that the file says they may have.
-        jpeg: the pixels of a JPEG in grey or RGB, which the image itself then lacks.
+        jpeg: the pixels of a JPEG in grey or RGB; then there is no image.
     """
 
-    image: Image.Image
+    image: Image.Image | None
     tag: int
     obeyed: int = 1
     deep: np.ndarray | None = None
@@ -338,6 +336,8 @@ class _Picture:
 def _load(path: str | Path, grey: bool = False, coarse: bool = False) -> _Picture:
     """The first picture of a file; `grey`: of a JPEG only its brightness, `coarse`: an eighth of its pixels a side."""
     content = _content(path)
+    if plain := _plain_jpeg(content, grey, coarse):
+        return plain
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of tags that do not matter and of pictures that are large
         try:
@@ -352,9 +352,9 @@ def _load(path: str | Path, grey: bool = False, coarse: bool = False) -> _Pictur
             )
             if many_bits and said.get(PLANAR) == 2:
                 raise ValueError("16 bits, one colour after the other; save it with the colours of a pixel together")
-            jpeg, remark = None, ""
+            jpeg = None
             if image.format in JPEG and image.mode in ("L", "RGB"):
-                jpeg, remark = _decode_jpeg(content, grey or image.mode == "L", coarse)
+                jpeg = _decode_jpeg(content, grey or image.mode == "L", coarse)
             else:
                 image.load()
         except Image.DecompressionBombError:
@@ -364,12 +364,10 @@ def _load(path: str | Path, grey: bool = False, coarse: bool = False) -> _Pictur
             raise DataError(f"{path}: not a readable image{_reason(content, error)}") from None
     if _ends_early(image.format, content):
         raise DataError(f"{path}: not a readable image (cut short)")
-    if remark:
-        warnings.warn(f"{path}: {remark}; taken as whole", DataWarning, stacklevel=4)
     if pages > 1:
         warnings.warn(f"{path}: holds {pages} pictures; the first is used", DataWarning, stacklevel=4)
     if jpeg is not None:
-        return _Picture(image, tag, jpeg=jpeg)
+        return _Picture(None, tag, jpeg=jpeg)
     deep = None
     if many_bits:  # of which Pillow keeps the upper 8, which OpenCV tells apart; it obeys the tags that Pillow obeys
         deep = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -382,19 +380,26 @@ def _load(path: str | Path, grey: bool = False, coarse: bool = False) -> _Pictur
     return _Picture(image, max(tag, left), tag if left == 1 else 1, deep, _top(image))
 
 
-def _decode_jpeg(content: bytes, grey: bool, coarse: bool) -> tuple[np.ndarray, str]:
-    """Grey (H, W) or RGB (H, W, 3), and what the decoder remarked that is no damage. ValueError where it noticed some:
-    Pillow and OpenCV would give what is left of the picture."""
-    smallest = {"min_width": 1, "min_height": 1} if coarse else {}
-    decode = partial(simplejpeg.decode_jpeg, content, "GRAY" if grey else "RGB", **smallest)
+def _plain_jpeg(content: bytes, grey: bool, coarse: bool) -> _Picture | None:
+    """A whole JPEG in grey or colours, of no great size, without tags or further pictures: most are so, and Pillow, to
+    which all others are left, takes as long for its head as the decoder for a small picture."""
+    if not content.startswith(b"\xff\xd8") or any(mark in content[: 2**16] for mark in (b"Exif", b"MPF\0", b"http://")):
+        return None
     try:
-        pixels, remark = decode(strict=True), ""
-    except ValueError as error:
-        remark = _short(error)
-        if re.search("Corrupt|Premature", remark):
-            raise
-        pixels = decode(strict=False)  # which may still refuse it
-    return (pixels[..., 0] if grey else pixels), remark
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        if colours not in ("Gray", "YCbCr") or height * width > (Image.MAX_IMAGE_PIXELS or 0):
+            return None
+        return _Picture(None, 1, jpeg=_decode_jpeg(content, grey or colours == "Gray", coarse))
+    except ValueError:
+        return None
+
+
+def _decode_jpeg(content: bytes, grey: bool, coarse: bool) -> np.ndarray:
+    """Grey (H, W) or RGB (H, W, 3). ValueError where the decoder has anything to remark: Pillow and OpenCV would give
+    what is left of a damaged picture."""
+    smallest = {"min_width": 1, "min_height": 1} if coarse else {}
+    pixels = simplejpeg.decode_jpeg(content, "GRAY" if grey else "RGB", strict=True, **smallest)
+    return pixels[..., 0] if grey else pixels
 
 
 def _bits(samples: np.ndarray) -> int:
@@ -495,13 +500,14 @@ def _samples(path: str | Path, as_stored: bool) -> tuple[np.ndarray, np.ndarray 
     """
     picture = _load(path)
     image, palette, opacity, opaque = picture.image, None, None, None
-    if picture.deep is not None:
+    if image is None:
+        assert picture.jpeg is not None
+        samples = picture.jpeg
+    elif picture.deep is not None:
         samples, opacity = _apart(picture.deep)
         opaque = None if opacity is None else opacity > 32767
         if samples.dtype.kind != "f" and samples.max() > 255 and not (samples % 257).any():
             samples = samples // 257  # how programs widen 8 bits to 16
-    elif picture.jpeg is not None:
-        samples = picture.jpeg
     else:
         if image.has_transparency_data:
             opacity = np.array(image.convert("RGBA").getchannel("A"))
@@ -519,7 +525,7 @@ def _samples(path: str | Path, as_stored: bool) -> tuple[np.ndarray, np.ndarray 
         opaque = None
     turn = 1 if as_stored else picture.tag
     samples, opaque = (part if part is None else turned(picture.stored(part), turn) for part in (samples, opaque))
-    return samples, palette, opaque, image.format in (*JPEG, "JPEG2000")
+    return samples, palette, opaque, image is None or image.format in (*JPEG, "JPEG2000")
 
 
 def _apart(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -95,7 +95,7 @@ def test_several_pictures_of_a_cell_are_numbered():
 
 
 def test_time_and_memory_of_the_course_s_own_notebooks_are_kept(tmp_path, monkeypatch):
-    watched = notebook._run_watched
+    watched = notebook.run_watched
 
     def stand_in(command):
         """Runs nothing, and fails where the notebook would."""
@@ -104,7 +104,7 @@ def test_time_and_memory_of_the_course_s_own_notebooks_are_kept(tmp_path, monkey
 
     for name in ("notebooks", "results", "out"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(notebook, "_run_watched", stand_in)
+    monkeypatch.setattr(notebook, "run_watched", stand_in)
     monkeypatch.setattr(notebook, "root", lambda: tmp_path)
     monkeypatch.setattr(notebook.results, "shipped", lambda name: tmp_path / name)
     monkeypatch.setattr(notebook, "reports", list)
@@ -126,7 +126,7 @@ def test_memory_is_the_most_that_a_process_or_one_of_its_own_had():
     """One that takes 200 MB, by way of another that takes none."""
     takes = "import time; x = bytearray(200_000_000); time.sleep(1)"
     starts = f"import subprocess, sys; exit(3 + subprocess.run([sys.executable, '-c', {takes!r}]).returncode)"
-    status, memory = notebook._run_watched([sys.executable, "-c", starts])
+    status, memory = notebook.run_watched([sys.executable, "-c", starts])
     assert status == 3
     assert 190 < memory < 300
 
