@@ -55,33 +55,32 @@ def changed(report: str, image: np.ndarray, hint: np.ndarray) -> float:
     return float(((predict(model, batch) >= 0.5) != (predict_in_tiles(model, batch) >= 0.5)).float().mean())
 
 
-def watch(report: str, image: np.ndarray, hint: np.ndarray) -> tuple[float, float]:
-    """Megabytes of memory and seconds that `seglib predict` takes for a picture."""
+def memory_of(report: str, image: np.ndarray, hint: np.ndarray) -> float:
+    """Megabytes that `seglib predict` takes for a picture."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         Path(place / "large.jpg").write_bytes(cv2.imencode(".jpg", image[..., ::-1])[1])
         write_mask(place / "hints" / "large.png", hint)
         hints = ["--hints", str(place / "hints")] if report == "neural_segmentello" else []
         command = [sys.executable, "-m", "seglib", "predict", report, WATCHED[report], str(place / "large.jpg")]
-        start = time.perf_counter()
         status, memory = run_watched([*command, "--out", str(place / "masks"), *hints])
         assert status == 0
-        return memory, time.perf_counter() - start
+        return memory
 
 
 def main() -> None:
     start = time.perf_counter()
     objects = {entry.category: entry for entry in photographs()}
-    found: dict[str, dict] = {report: {"changed": {}, "predict": {}} for report in WATCHED}
+    found: dict[str, dict] = {report: {"changed": {}, "memory_mb": {}} for report in WATCHED}
     for report, measured in found.items():
         for megapixels, categories in COMPARED[report].items():
             shares = [changed(report, *enlarged(objects[category], megapixels)) for category in categories]
             measured["changed"][megapixels] = dict(zip(categories, shares))
             print(f"{report}, {megapixels} MP: " + ", ".join(f"{share:.3%}" for share in shares), flush=True)
         for megapixels in (12, 50):
-            memory, seconds = watch(report, *enlarged(objects["cup"], megapixels))
-            measured["predict"][megapixels] = {"memory_mb": round(memory), "seconds": round(seconds)}
-            print(f"{report}, {megapixels} MP: {memory:.0f} MB, {seconds:.0f} s", flush=True)
+            memory = memory_of(report, *enlarged(objects["cup"], megapixels))
+            measured["memory_mb"][megapixels] = round(memory)
+            print(f"{report}, {megapixels} MP: {memory:.0f} MB", flush=True)
     record = {
         "command": "python -m benchmarks.large_pictures",
         "found": found,
