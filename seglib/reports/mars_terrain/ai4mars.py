@@ -61,6 +61,7 @@ def build_from_ai4mars(source: str | Path, out: str | Path) -> int:
 def _halves(source: Path, paths: Sequence[Path], least: float) -> tuple[list[np.ndarray], list[str]]:
     """Halves of which at least the share `least` is labelled, and something, each picture and label uint8 (2, 64, 128),
     and the photographs' names, of the labels' files."""
+    masks = {folder: pictures_in(source / folder) for folder in HIDDEN}
     photographs = {name: only_one(paths) for name, paths in pictures_in(source / PHOTOGRAPHS).items()}
     rows, ids = [], []
     for path in paths:
@@ -76,8 +77,7 @@ def _halves(source: Path, paths: Sequence[Path], least: float) -> tuple[list[np.
         if others:
             raise DataError(f"{path}: expected 0 to 3 and {UNLABELLED}, got also {others[:5]}")
         for folder, kind in HIDDEN.items():
-            mask = source / folder / f"{name.replace('EDR', kind)}.png"
-            if mask.is_file():
+            for mask in masks[folder].get(name.replace("EDR", kind), []):
                 hidden = read_labels(mask, as_stored=True)
                 _check_size(mask, hidden, image)
                 labels[hidden == 1] = UNLABELLED

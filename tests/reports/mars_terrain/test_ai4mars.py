@@ -155,3 +155,23 @@ def test_photographs_that_experts_labelled_are_the_test_set(source, tmp_path):
     assert (test.shape, test.dtype) == ((1, 64, 128), np.uint8)
     assert abs(test[0, :, 5].astype(int) - (255 - np.arange(64, 128) * 2)).max() <= 2
     assert set(mars.read_homework(tmp_path / "with.npz").ids) == {STEM}
+
+
+def test_home_is_home_and_what_is_there_stays(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    command = ["build", "mars_terrain", f"~/{source.name}", "--out", "~/new/mine.npz"]
+    assert main(command) == 0
+    before = (tmp_path / "new/mine.npz").read_bytes()
+    assert main(command) == 1
+    assert "mine.npz is there already; give a new file" in capsys.readouterr().err
+    assert (tmp_path / "new/mine.npz").read_bytes() == before
+    assert not (tmp_path / "~").exists()
+
+
+def test_suffixes_may_be_others(source, tmp_path):
+    build_from_ai4mars(source, tmp_path / "one.npz")
+    for path in [*source.rglob("*.JPG"), *source.rglob("*.png")]:
+        path.rename(path.with_suffix({".JPG": ".jpeg", ".png": ".PNG"}[path.suffix]))
+    build_from_ai4mars(source, tmp_path / "two.npz")
+    assert len(mars.read_homework(tmp_path / "one.npz")) == len(mars.read_homework(tmp_path / "two.npz"))

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -148,6 +150,37 @@ def test_a_file_that_is_of_another_size_unreadable_or_missing_is_named(folder, k
     for read in (read_challenge, challenge.objects) if kind != "images" else ():
         with pytest.raises(DataError, match=rf"{kind}/{path.name}: no such file"):
             read(folder)
+
+
+@pytest.mark.parametrize("kind", ["0 and 1", "VOC's border", "0 and 255", "soft", "JPEG"])
+def test_the_truth_may_be_stored_as_people_do(folder, kind):
+    """255 is the object, or Pascal VOC's border beside classes; JPEG and soft edges are grey values."""
+    store(folder, "2010_000001")
+    place = folder / "scribbles/train/ground_truth"
+    picture = TRUTH.astype(np.uint8) * (1 if kind in ("0 and 1", "VOC's border") else 255)
+    if kind == "VOC's border":
+        picture[(ndimage.binary_dilation(TRUTH) & ~TRUTH)] = 255
+    elif kind == "soft":
+        picture = np.where(ndimage.binary_dilation(TRUTH) & ~TRUTH, 60, picture).astype(np.uint8)
+    (place / "2010_000001.png").unlink()
+    Image.fromarray(picture).save(place / f"2010_000001.{'jpg' if kind == 'JPEG' else 'png'}", quality=95)
+    found = read_challenge(folder).masks[0]
+    assert np.mean(found != TRUTH) < (0.02 if kind == "JPEG" else 1e-9)
+
+
+def test_photographs_may_have_any_name_and_suffix(folder):
+    shutil.rmtree(folder / "scribbles")
+    for name in ("IMG 1", "ä"):
+        store(folder, name)
+    place = folder / "scribbles/train"
+    (place / "images/IMG 1.jpg").rename(place / "images/IMG 1.JPG")
+    (place / "scribbles/ä.png").rename(place / "scribbles" / unicodedata.normalize("NFD", "ä.png"))
+    assert read_challenge(folder).names == ["IMG 1", "ä"]
+    found = challenge.objects(folder)
+    assert {entry.path.name for entry in found} == {"IMG 1.JPG", "ä.jpg"}
+    assert len({entry.image_id for entry in found}) == 2
+    assert challenge.number_of("2007_000032") == 2007000032
+    assert challenge.number_of("IMG 1") == challenge.number_of("IMG 1") != challenge.number_of("IMG 2")
 
 
 @pytest.mark.parametrize("read", [read_challenge, challenge.objects])
