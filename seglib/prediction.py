@@ -152,18 +152,7 @@ def predict_files(
     models = _loaded(network, files)
     seen = [_seen_at(row, path) for path in files]
     drawn = {} if hints is None else pictures_in(hints)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"expected a folder for the masks, got the file {out}; give another with --out")
-    kept = Kept([*paths, *files, *(path for same in drawn.values() for path in same)])
-    targets = [out / f"{path.stem}.png" for path in paths if not _is_npz(path)]
-    kept.check(targets)
-    if submission is not None:
-        kept.check([submission])
-        if submission.is_dir() or submission.absolute() in [target.absolute() for target in targets]:
-            raise ValueError(f"expected a file of its own for the submission, got {submission}, a folder or a mask")
-    beside = out.is_dir() and any(path.parent.is_dir() and out.samefile(path.parent) for path in paths)
-    if hints is not None and out.is_dir() and out.samefile(hints):
-        raise ValueError(f"masks in {out} would be taken for hints the next time; give another folder with --out")
+    kept = _kept(paths, out, files, drawn, hints, submission)
     failed: list[str] = []
     written: dict[str, Path] = {}
     labelled: list[np.ndarray] = []
@@ -176,7 +165,7 @@ def predict_files(
                 written[name] = path
                 target = out / f"{stem}.png"
                 kept.check([target])
-                if beside and target.exists():
+                if kept.beside and target.exists():
                     raise ValueError(f"{target} is there already, beside the images; write to another folder")
                 hint = None if hints is None else report.read_hint(hint_for(stem, drawn, hints))
                 if hint is not None and hint.shape == image.shape[1::-1] != image.shape[:2]:
@@ -213,10 +202,39 @@ def decide(probability: np.ndarray) -> np.ndarray:
     return probability >= 0.5 if probability.ndim == 2 else probability.argmax(0).astype(np.uint8)
 
 
+def _kept(
+    paths: Sequence[Path],
+    out: Path,
+    files: Sequence[Path],
+    drawn: Mapping[str, list[Path]],
+    hints: Path | None,
+    submission: Path | None,
+) -> Kept:
+    """What predicting must not write over. Raises ValueError where it would, as far as that can be told beforehand."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"expected a folder for the masks, got the file {out}; give another with --out")
+    kept = Kept([*paths, *files, *(path for same in drawn.values() for path in same)])
+    kept.beside = out.is_dir() and any(path.parent.is_dir() and out.samefile(path.parent) for path in paths)
+    targets = [out / f"{path.stem}.png" for path in paths if not _is_npz(path)]
+    kept.check(targets)
+    if submission is not None:
+        kept.check([submission])
+        if submission.is_dir() or submission.absolute() in [target.absolute() for target in targets]:
+            raise ValueError(f"expected a file of its own for the submission, got {submission}, a folder or a mask")
+    if hints is not None and out.is_dir() and out.samefile(hints):
+        raise ValueError(f"masks in {out} would be taken for hints the next time; give another folder with --out")
+    return kept
+
+
 class Kept:
-    """Files that nothing may be written over, by whatever name or link they are reached."""
+    """Files that nothing may be written over, by whatever name or link they are reached.
+
+    Attributes:
+        beside: masks go where images are, and where other files of the user's may have their names.
+    """
 
     def __init__(self, paths: Iterable[Path]):
+        self.beside = False
         self.files = {identity: path for path in paths if (identity := self._identity(path))}
 
     @staticmethod
