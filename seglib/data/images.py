@@ -352,11 +352,13 @@ def _load(path: str | Path, grey: bool = False, coarse: bool = False) -> _Pictur
             )
             if many_bits and said.get(PLANAR) == 2:
                 raise ValueError("16 bits, one colour after the other; save it with the colours of a pixel together")
-            jpeg = None
+            jpeg = deep = None
             if image.format in JPEG and image.mode in ("L", "RGB"):
                 jpeg = _decode_jpeg(content, grey or image.mode == "L", coarse)
             else:
                 image.load()
+                # Of 16 bits a colour Pillow keeps the upper 8. OpenCV obeys the tags that it obeys.
+                deep = _deep_colours(content) if many_bits else None
         except Image.DecompressionBombError:
             most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
             raise DataError(f"{path}: has more than {most:,} pixels; shrink it or cut it up") from None
@@ -368,16 +370,20 @@ def _load(path: str | Path, grey: bool = False, coarse: bool = False) -> _Pictur
         warnings.warn(f"{path}: holds {pages} pictures; the first is used", DataWarning, stacklevel=4)
     if jpeg is not None:
         return _Picture(None, tag, jpeg=jpeg)
-    deep = None
-    if many_bits:  # of which Pillow keeps the upper 8, which OpenCV tells apart; it obeys the tags that Pillow obeys
-        deep = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        deep = None if deep is None or deep.dtype != np.uint16 else deep[..., [2, 1, 0, 3][: deep.shape[-1]]]
-    elif image.mode[0] in "IF":
+    if image.mode[0] in "IF":
         deep = np.array(image)
         if image.mode != "F" and said.get(WHITE_IS_ZERO) == 0:
             deep = (1 << _bits(deep)) - 1 - deep
     left = _tag(image)
     return _Picture(image, max(tag, left), tag if left == 1 else 1, deep, _top(image))
+
+
+def _deep_colours(content: bytes) -> np.ndarray:
+    """Colours of 16 bits, (H, W, 3), or (H, W, 4) with opacity."""
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16 or found.ndim != 3:
+        raise ValueError("more than 8 bits a colour, in a way that cannot be read; save it with 8")
+    return found[..., [2, 1, 0, 3][: found.shape[2]]]
 
 
 def _plain_jpeg(content: bytes, grey: bool, coarse: bool) -> _Picture | None:
