@@ -14,8 +14,8 @@ STEPS = [
     ("numpy.typing, torch", "losses, muon, models.blocks, models.unet"),
     ("cv2", "files, export"),
     ("safetensors.torch", "weights"),
-    ("scipy.spatial", "metrics"),
-    ("accelerate, tqdm", "training"),
+    ("scipy.spatial", "metrics, items"),
+    ("accelerate, tqdm", "training, tiles"),
 ]
 MODULES = [name for _, ours in STEPS for name in ours.split(", ")]
 
