@@ -10,7 +10,6 @@ import warnings
 
 try:
     from .data.images import DataWarning
-    from .files import user_path
     from .reports import find_report, reports
     from .reports.keys import SCALES, ConfigError
     from .rows import check_report, load_row, load_rows, parse_override
@@ -186,8 +185,7 @@ def _download(options) -> int:
 
 def _build(options) -> int:
     check_report(options.report)
-    source, out, masks = (path and str(user_path(path)) for path in (options.source, options.out, options.masks))
-    print(find_report(options.report).build(source, out, masks, options.seed))
+    print(find_report(options.report).build(options.source, options.out, options.masks, options.seed))
     return 0
 
 

@@ -228,20 +228,18 @@ def _of_grey(picture: np.ndarray, lossy: bool, path: str | Path) -> np.ndarray:
     if picture.dtype.kind == "f" and len(np.unique(picture)) > 2:  # soft edges
         picture = to_8_bits(picture, path)
     values = np.flatnonzero(np.bincount(picture.ravel())) if picture.dtype == np.uint8 else np.unique(picture)
-    if len(values) == 1:
-        return picture > 0
-    if values[0] == 0 and len(values) == 2:  # such as 0 and 1
+    if len(values) == 1 or (values[0] == 0 and len(values) == 2):  # such as 0 and 1
         return picture > 0
     if len(values) == 3 and values[0] == 0 and values[1] <= LABELS and values[2] == BORDER:
         return picture == values[1]
-    found = ", ".join(f"{value:g}" for value in values[:5])
+    found = ", ".join(f"{value:g}" for value in values[:5]) + " …" * (len(values) > 5)
     if len(values) == 3 and values[0] == 0 and values[2] == 255 and abs(values[1] - 127.5) < 30:
         raise _NotPlain(f"grey values {found}, of which the middle one may mean that nothing is known")
     if values[-1] <= 127:
-        raise _NotPlain(f"grey values {found}{' …' * (len(values) > 5)}, none above 127")
+        raise _NotPlain(f"grey values {found}, none above 127")
     mask = to_8_bits(picture, path) > 127
     if mask.all():
-        raise _NotPlain(f"grey values {found}{' …' * (len(values) > 5)}, all above 127")
+        raise _NotPlain(f"grey values {found}, all above 127")
     return mask
 
 

@@ -51,11 +51,7 @@ KEYS: dict[str, Keys] = {
     "annotations": {
         "id": ID,
         "image_id": (_whole, "a whole number", BARE.format("image")),
-        "category_id": (
-            _whole,
-            "a whole number",
-            BARE.format("category"),
-        ),
+        "category_id": (_whole, "a whole number", BARE.format("category")),
         "iscrowd": (
             lambda value: type(value) is int and 0 <= value <= 1,
             "0 or 1",
