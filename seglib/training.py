@@ -84,9 +84,10 @@ class NonFiniteLoss(RuntimeError):
 
 
 class History(list[dict[str, Any]]):
-    """One dict per epoch: `epoch` (from 1), `seconds` since the start, `learning_rate`, `loss` and the metrics of
-    `BinaryMetrics`; first over the training batches as they were trained on (augmented, with dropout, while the weights
-    changed), then, with `val_` before their names, over the validation part. `best` is the row of the kept weights."""
+    """One dict per epoch: `epoch` (from 1), `seconds` since the start, `learning_rate` as the epoch begins and
+    `learning_rate_end` after its last step, `loss` and the metrics of `BinaryMetrics`; first over the training batches
+    as they were trained on (augmented, with dropout, while the weights changed), then, with `val_` before their names,
+    over the validation part. `best` is the row of the kept weights."""
 
     best: dict[str, Any]
 
@@ -267,13 +268,15 @@ def fit(
                 trained = _train_epoch(
                     accelerator, network, loss, train_loader, optimizer_, state, layout, epoch, metrics()
                 )
+                ended = optimizer_.param_groups[0]["lr"]
                 held_out = _validate(accelerator, validated, validation_loader, layout, metrics(), loss)
             if not math.isfinite(held_out["loss"]):
                 raise NonFiniteLoss(f"the validation loss is {held_out['loss']} after epoch {epoch + 1}; {ADVICE}")
             if schedule == "plateau":
                 scheduler.step(held_out["loss"])
             row: dict[str, Any] = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start}
-            row |= {"learning_rate": rate} | trained | {f"val_{name}": value for name, value in held_out.items()}
+            rates = {"learning_rate": rate, "learning_rate_end": ended}
+            row |= rates | trained | {f"val_{name}": value for name, value in held_out.items()}
             state.add(row, f"val_{monitor}", HIGHER_IS_BETTER.get(monitor, True))
             if checkpoints:
                 checkpoints.save(state)

@@ -171,7 +171,7 @@ class Training(Strict):
 
 
 # What a row is called, not what it is.
-NAMING = dict.fromkeys(("report", "name", "title", "reported", "reported_spread", "best"), True)
+NAMING = dict.fromkeys(("report", "name", "title", "label", "reported", "reported_spread", "best"), True)
 
 
 class Row(Strict):
@@ -185,6 +185,7 @@ class Row(Strict):
     name: str
     scale: Scale
     title: str
+    label: str = Field(default_factory=lambda row: row.get("title", ""))  # short, for tables and figures
     reported: dict[str, float] = Field({})
     reported_spread: dict[str, float] = Field({})
     best: bool = False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from ...data.datasets import SegmentationDataset
@@ -31,7 +31,8 @@ class Noise(Strict):
 
 
 class Shapes(Data):
-    """`count` pairs of `size` × `size` pixels, the share `held_out` for validation."""
+    """`count` pairs of `size` × `size` pixels, the share `held_out` for validation. A pair's noise is drawn once; the
+    training pairs' anew in each of the first `fresh_epochs`, or, growing from weak to whole, `progressive_epochs`."""
 
     size: int = Field(ge=8)
     count: int = Field(ge=2)
@@ -39,6 +40,15 @@ class Shapes(Data):
     augment: Literal["none", "flips-and-quarter-turns"]
     noise: Noise
     progressive_epochs: int = Field(0, ge=0)
+    fresh_epochs: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _noise_is_drawn_in_one_way(self) -> Shapes:
+        if self.progressive_epochs and self.fresh_epochs:
+            raise ValueError(
+                f"expected progressive_epochs or fresh_epochs, got {self.progressive_epochs} and {self.fresh_epochs}"
+            )
+        return self
 
     @property
     def channels(self) -> int:
@@ -67,8 +77,9 @@ class Denoising(Report):
         if not 0 < held_out < config.count:
             raise ConfigError(f"data.held_out: {config.held_out} of {config.count} pairs leaves one part empty")
         dataset = SegmentationDataset
-        if config.progressive_epochs:
-            dataset = partial(shapes.ProgressiveNoise, noise=noise, epochs=config.progressive_epochs)
+        if epochs := config.progressive_epochs or config.fresh_epochs:
+            growing = bool(config.progressive_epochs)
+            dataset = partial(shapes.FreshNoise, noise=noise, epochs=epochs, growing=growing)
         train = dataset(images[held_out:], masks[held_out:], augment=self.augmentation(row), seed=seed)
         validation = SegmentationDataset(images[:held_out], masks[:held_out])
         description = (

@@ -214,22 +214,24 @@ def _square(mask: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(square, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-class ProgressiveNoise(SegmentationDataset):
-    """Pairs whose noise grows with the epoch: fresh and weak at first, after `epochs` epochs the pairs as given.
+class FreshNoise(SegmentationDataset):
+    """Pairs whose noise is drawn anew in each of the first `epochs` epochs; after them the pairs are as given.
 
-    In epoch e the masks are degraded anew at strength (e + 1) / (epochs + 1).
+    Where it is `growing` the noise of epoch e has strength (e + 1) / (epochs + 1), so that it starts weak; else it is
+    always whole.
     """
 
-    def __init__(self, images, masks, *, noise: Noise, epochs: int, **arguments):
+    def __init__(self, images, masks, *, noise: Noise, epochs: int, growing: bool = False, **arguments):
         super().__init__(images, masks, **arguments)
-        self.noise, self.epochs = noise, epochs
+        self.noise, self.epochs, self.growing = noise, epochs, growing
 
     def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         image, mask = super().pair(index)
         epoch = self.epoch
         if epoch < self.epochs:
             rng = np.random.default_rng([self.seed, epoch, index])
-            image = degrade(mask[None], self.noise.scaled((epoch + 1) / (self.epochs + 1)), rng)[0]
+            noise = self.noise.scaled((epoch + 1) / (self.epochs + 1)) if self.growing else self.noise
+            image = degrade(mask[None], noise, rng)[0]
         return image, mask
 
 

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_otsu
 
 from seglib.reports.denoising import shapes
-from seglib.reports.denoising.shapes import Noise, ProgressiveNoise, degrade, draw_masks, make_pairs, silhouettes
+from seglib.reports.denoising.shapes import FreshNoise, Noise, degrade, draw_masks, make_pairs, silhouettes
 
 CLEAN = {
     "base": (0.2, 0.2),
@@ -296,14 +296,14 @@ def test_the_task_is_as_hard_as_the_reports():
     assert 0.30 < np.mean(scores) < 0.42
 
 
-# --- noise that grows ---
+# --- noise drawn anew ---
 
 
 def test_progressive_noise_grows_and_ends_with_the_pairs_as_given():
     noise = Noise(**CLEAN | {"gaussian_sigma": (0.1, 0.1)})
     masks = halves(6)
     images = degrade(masks, noise, rng())
-    data = ProgressiveNoise(images, masks, noise=noise, epochs=4, seed=7)
+    data = FreshNoise(images, masks, noise=noise, epochs=4, growing=True, seed=7)
     spread = []
     for epoch in range(6):
         data.set_epoch(epoch)
@@ -315,9 +315,26 @@ def test_progressive_noise_grows_and_ends_with_the_pairs_as_given():
     assert spread[4] == spread[5] == pytest.approx(0.1, rel=0.05)
 
 
-def test_progressive_noise_depends_on_seed_epoch_and_index_alone():
+def test_fresh_noise_is_whole_from_the_start_and_ends_with_the_pairs_as_given():
+    noise = Noise(**CLEAN | {"gaussian_sigma": (0.1, 0.1)})
+    masks = halves(6)
+    images = degrade(masks, noise, rng())
+    data = FreshNoise(images, masks, noise=noise, epochs=3, seed=7)
+    seen = []
+    for epoch in range(5):
+        data.set_epoch(epoch)
+        drawn = np.stack([np.round(255 * data[i][0][0].numpy()) for i in range(6)])
+        seen.append(drawn.tobytes())
+        assert (drawn / 255 - np.where(masks == 1, 153, 51) / 255).std() == pytest.approx(0.1, rel=0.05)
+        assert np.array_equal(drawn, images) == (epoch >= 3)
+    assert len(set(seen)) == 4
+
+
+@pytest.mark.parametrize("growing", [False, True])
+def test_fresh_noise_depends_on_seed_epoch_and_index_alone(growing):
     images, masks = make_pairs(3, 16, seed=0)
-    one, other, reseeded = (ProgressiveNoise(images, masks, noise=Noise(), epochs=3, seed=seed) for seed in (1, 1, 2))
+    options = {"noise": Noise(), "epochs": 3, "growing": growing}
+    one, other, reseeded = (FreshNoise(images, masks, **options, seed=seed) for seed in (1, 1, 2))
     first = [one.pair(i)[0] for i in (0, 1, 2)]
     backwards = [other.pair(i)[0] for i in (2, 1, 0)][::-1]
     assert all(map(np.array_equal, first, backwards))
