@@ -12,11 +12,12 @@ EXTRAS = {
         *("PIL", "albumentations", "filelock", "joblib", "matplotlib", "platformdirs", "pycocotools", "pydantic"),
         *("requests", "segmentation_models_pytorch", "skimage", "timm", "yaml"),
     ),
-    "course": ("nbclient", "nbconvert"),
+    "course": ("math_core", "nbclient", "nbconvert"),
     "onnx": ("onnx", "onnxscript"),
     "ray": ("ray",),
 }
-DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml"}  # where they are called otherwise
+# Where they are called otherwise.
+DISTRIBUTIONS = {"PIL": "pillow", "math_core": "math-core", "skimage": "scikit-image", "yaml": "pyyaml"}
 
 
 def need(extra: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import inspect
 import json
 import math
@@ -11,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,17 +34,6 @@ if TYPE_CHECKING:  # imported where it is used: it takes seconds, and running no
 
 GOOGLE_DRIVE = Path("/content/drive/MyDrive")  # once Colab has mounted it
 BATCHES_TIMED = 6
-
-# JupyterLab's page, which leaves a picture's alternative text out.
-PAGE = """
-{%- extends "lab/index.html.j2" -%}
-{%- block data_png scoped -%}
-<div class="jp-RenderedImage jp-OutputArea-output">
-<img src="data:image/png;base64,{{ output.data["image/png"] | escape_html }}"
-alt="{{ (output | get_metadata("alt", "image/png") or "no caption") | escape_html }}">
-</div>
-{%- endblock data_png -%}
-"""
 
 
 def setup() -> str:
@@ -162,13 +150,14 @@ def table(rows: Sequence[Mapping]) -> None:
 def print_epoch(row: Mapping) -> None:
     """One line about an epoch, for `fit`'s `on_epoch`."""
     measured = ("val_iou", "val_dice") if "val_iou" in row else ("val_mean_iou", "val_pixel_accuracy")
-    numbers = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", "val_loss", *measured, "learning_rate"))
+    numbers = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", "val_loss", *measured, "learning_rate_end"))
     print(f"epoch {row['epoch']}  {row['seconds']:.0f} s  {numbers}", flush=True)
 
 
 def all_notebooks(folder: Path) -> list[Path]:
-    """The course's notebooks, in order, without the solutions."""
-    return sorted(folder.glob("notebooks/*.ipynb")) + sorted(folder.glob("reduce_dataset.ipynb"))
+    """The course's notebooks without the solutions: the lessons in order, what goes further, and COCO's."""
+    patterns = ("notebooks/*.ipynb", "notebooks/further/*.ipynb", "reduce_dataset.ipynb")
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
 def code_digest(path: Path) -> str:
@@ -192,6 +181,9 @@ def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool =
     Returns:
         How many failed.
     """
+    need("course")
+    from . import render
+
     paths = [Path(path) for path in paths] or all_notebooks(root() or Path.cwd())
     if not paths:
         raise FileNotFoundError(f"no notebooks below {root() or Path.cwd()}: run this in the course's folder")
@@ -219,8 +211,11 @@ def run_notebooks(paths: Sequence[str | Path], out: str | Path, in_place: bool =
     results.write(out / "notebooks.json", record)
     if in_place:
         _keep_record(record, paths)
-    page = figures_page(out / path.name for path in paths)
-    write_whole(out / "figures.html", lambda file: file.write(page.encode()), "page")
+    try:
+        page = render.figures_page(out / path.name for path in paths)
+        write_whole(out / "figures.html", lambda file: file.write(page.encode()), "page")
+    except render.FormulaError as failure:  # its notebook has failed for it already
+        print(f"no figures.html: {failure}", flush=True)
     print()
     for report in reports():
         print(f"{report}\n{results.scoreboard(report)}\n")
@@ -244,14 +239,14 @@ def execute(path: Path, out: Path, in_place: bool) -> None:
     """Runs one notebook with the files of its own folder, and writes it as notebook and as HTML.
 
     Raises:
-        SystemExit: a cell failed; the message names it and the error.
+        SystemExit: a cell failed or a formula cannot be shown; the message names the notebook and the error.
     """
     need("course")
     import nbformat
-    from jinja2 import DictLoader
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
-    from nbconvert import HTMLExporter
+
+    from . import render
 
     notebook = nbformat.read(path, as_version=4)
     cells = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
@@ -278,57 +273,19 @@ def execute(path: Path, out: Path, in_place: bool) -> None:
         cell.metadata.pop("execution", None)  # time stamps, different in every run
     # The kernel's Python version is this machine's, not the notebook's.
     notebook.metadata["language_info"] = {"name": "python"}
-    describe_pictures(notebook)
-    exporter = HTMLExporter(extra_loaders=[DictLoader({"page.html.j2": PAGE})], template_file="page.html.j2")
-    page, _ = exporter.from_notebook_node(notebook)
+    render.describe_pictures(notebook)
     text = nbformat.writes(notebook) + "\n"
     targets = [out / path.name] + ([path] if in_place and error is None else [])
     for target in targets:
         write_whole(target, lambda file: file.write(text.encode()), "notebook")
-    write_whole(out / path.with_suffix(".html").name, lambda file: file.write(page.encode()), "page")
-    if error is not None:
-        raise SystemExit(f"{path.name}: a cell failed with {error.ename}: {error.evalue}")
-
-
-def caption(notebook, number: int) -> str:
-    """The caption of a cell's pictures: the sentences in italics with which the Markdown cell after it begins."""
-    following = notebook.cells[number + 1].source if number + 1 < len(notebook.cells) else ""
-    found = re.match(r"\*(?!\*)(.+?)\*(?:\s|$)", following, re.DOTALL)
-    return found[1] if found else ""
-
-
-def describe_pictures(notebook) -> None:
-    """Gives each picture its caption as alternative text, for those who cannot see it."""
-    for number, cell in enumerate(notebook.cells):
-        pictures = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
-        text = re.sub(r"[`*$]", "", caption(notebook, number))
-        for i, output in enumerate(pictures if text else [], 1):
-            which = f"Picture {i} of {len(pictures)}. " if len(pictures) > 1 else ""
-            output.metadata.setdefault("image/png", {})["alt"] = which + text
-
-
-def figures_page(paths: Iterable[Path]) -> str:
-    """An HTML page of all pictures of executed notebooks, at half their size, on white and on dark ground, with their
-    captions: to be looked at together."""
-    import nbformat
-
-    parts = []
-    for path in filter(Path.is_file, paths):
-        notebook = nbformat.read(path, as_version=4)
-        parts.append(f"<h2>{html.escape(path.name)}</h2>")
-        for number, cell in enumerate(notebook.cells):
-            for output in cell.get("outputs", []):
-                if picture := output.get("data", {}).get("image/png"):
-                    words = html.escape(output.metadata.get("image/png", {}).get("alt", "no caption"))
-                    image = f'<div><img src="data:image/png;base64,{picture.strip()}" alt="{words}"></div>'
-                    text = html.escape(caption(notebook, number) or "no caption")
-                    parts.append(f"<figure>{image}{image}<figcaption>{text}</figcaption></figure>")
-    style = (
-        "body{font:15px sans-serif;max-width:1300px;margin:auto}figure{margin:2em 0}"
-        "figure div{display:inline-block;padding:8px;vertical-align:top}div+div{background:#111}img{zoom:0.5}"
-    )
-    head = f'<meta charset="utf-8"><title>All figures</title><style>{style}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+    faults = [] if error is None else [f"{path.name}: a cell failed with {error.ename}: {error.evalue}"]
+    try:
+        page = render.page_of(notebook, path, out, all_notebooks(root()) if root() else [])
+        write_whole(out / path.with_suffix(".html").name, lambda file: file.write(page.encode()), "page")
+    except render.FormulaError as failure:
+        faults.append(str(failure))
+    if faults:
+        raise SystemExit("\n".join(faults))
 
 
 def run_watched(command: Sequence[str]) -> tuple[int, float]:

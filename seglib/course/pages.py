@@ -15,6 +15,7 @@ from .. import results
 from ..files import write_whole
 from ..reports import reports
 from ..rows import load_rows
+from .notebook import all_notebooks
 
 PICTURE = Path("results/overview.png")
 
@@ -65,7 +66,7 @@ def rendered(readme: str) -> str:
             pattern, lambda found, r=report: f"{found[1]}{results.scoreboard(r)}\n", readme, f"the table of {heading}"
         )
     for name in results.read_record("notebooks.json")["notebooks"]:
-        pattern = rf"(?m)^(\|.*\]\((?:notebooks/)?{re.escape(name)}\).*\| )[^|\n]+ \|$"
+        pattern = rf"(?m)^(\|.*\]\((?:notebooks/(?:further/)?)?{re.escape(name)}\).*\| )[^|\n]+ \|$"
         readme = replace_one(pattern, lambda found, n=name: f"{found[1]}{cost(n)} |", readme, name)
     return readme
 
@@ -114,7 +115,7 @@ def update(folder: Path) -> list[Path]:
     readme = (folder / "README.md").read_text(encoding="utf-8")
     new = {folder / "README.md": rendered(readme)}
     for name in results.read_record("notebooks.json")["notebooks"]:
-        (path,) = [path for path in (folder / name, folder / "notebooks" / name) if path.is_file()]
+        (path,) = [path for path in all_notebooks(folder) if path.name == name]
         new[path] = rendered_notebook(name, path.read_text(encoding="utf-8"))
     content = {path: text.encode() for path, text in new.items() if text != path.read_text(encoding="utf-8")}
     numbers = {report: [list(line) for line in headline(report)] for report in reports()}

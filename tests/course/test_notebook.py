@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seglib import experiment
-from seglib.course import notebook
+from seglib.course import notebook, render
 from seglib.reports import reports
 from seglib.reports.base import Splits
 from seglib.rows import ConfigError, load_row
@@ -68,7 +68,7 @@ def test_in_place_outputs_stay_in_the_notebook_and_a_picture_s_caption_is_its_al
     assert 'alt="A line &lt;that&gt; rises by a."' in (tmp_path / "out/lesson.html").read_text()
     page = (tmp_path / "out/figures.html").read_text()
     assert page.count("<figure>") == 2
-    assert "A line &lt;that&gt; rises by $a$." in page
+    assert "A line &lt;that&gt; rises by <math><mi>a</mi></math>." in page
     assert page.count('alt="A line &lt;that&gt; rises by a."') == page.count('alt="no caption"') == 2  # on both grounds
     assert "<figcaption>no caption<" in page
 
@@ -89,7 +89,7 @@ def test_several_pictures_of_a_cell_are_numbered():
         nbformat.v4.new_markdown_cell("*Two nets.* And more."),
     ]
     node = nbformat.v4.new_notebook(cells=cells)
-    notebook.describe_pictures(node)
+    render.describe_pictures(node)
     named = [output.metadata["image/png"]["alt"] for output in node.cells[0].outputs]
     assert named == ["Picture 1 of 2. Two nets.", "Picture 2 of 2. Two nets."]
 
