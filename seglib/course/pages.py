@@ -29,7 +29,7 @@ def cost(notebook: str) -> str:
 
 
 def headline(report: str) -> list[tuple[str, float | None, float | None]]:
-    """Of a report's rows that have a reported number or are the best of ours: name, reported and measured IoU, or
+    """Of a report's rows that have a reported number or are the best of ours: label, reported and measured IoU, or
     mean IoU where that is what the report gives."""
     rows, found = load_rows(report), results.read(report)
     metric = next(name for row in rows for name in ("mean_iou", "iou") if name in row.reported)
@@ -37,7 +37,7 @@ def headline(report: str) -> list[tuple[str, float | None, float | None]]:
     for row in rows:
         ours = results.measured(found, row.name)
         if metric in row.reported or row.best:
-            lines.append((row.name, row.reported.get(metric), ours and ours["metrics"].get(metric)))
+            lines.append((row.label, row.reported.get(metric), ours and ours["metrics"].get(metric)))
     return lines
 
 

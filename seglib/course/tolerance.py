@@ -1,7 +1,7 @@
 """Numbers that differ a little from machine to machine, marked in a notebook's output and compared within a tolerance.
 
-The mark is ≈ before the number. Its tolerance stands beside it, `≈ 0.904 (within 0.01)`, or is a tag of the cell for all
-its marked numbers: `tolerance=0.01`, or `tolerance=5%` of each of them. It may be a tenth of the number, not more.
+The mark is ≈ before the number. Its tolerance stands beside it, `≈ 0.904 (within 0.01)`, or is a tag of the cell for
+all its marked numbers: `tolerance=0.01`, or `tolerance=5%` of each. It may be a tenth of the number, not more.
 """
 
 from __future__ import annotations

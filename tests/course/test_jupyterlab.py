@@ -142,6 +142,11 @@ def test_a_notebook_is_shown_whole(browser, address, path):
     stored = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
     shown = "return document.querySelectorAll(\".jp-Notebook .jp-OutputArea img[src^='data:image/png']\").length"
     assert browser.execute_script(shown) == stored
+    answers = sum(cell.source.count("<details>") for cell in cells if cell.cell_type == "markdown")
+    folded = "return [...document.querySelectorAll('.jp-RenderedMarkdown details')].filter(one => !one.open).length"
+    assert browser.execute_script(folded) == answers
+    hidden = "return document.querySelectorAll('.jp-Notebook .jp-CodeCell.jp-mod-noInput, .jp-InputPlaceholder').length"
+    assert browser.execute_script(hidden) >= 1  # the set-up
 
 
 def test_the_page_shows_what_is_broken(browser, address):
