@@ -113,7 +113,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """About UVᵀ of each matrix UΣVᵀ: float (rows, columns) → the same, all singular values between 0.6 and 1.2.
+    """About UVᵀ of each matrix UΣVᵀ: float (rows, columns) → the same, with singular values between 0.6 and 1.2 where
+    they were above a thousandth or so of the matrix's norm; smaller ones stay smaller.
 
     Each iteration multiplies from the left by a polynomial in MMᵀ, so all but the last product are between small
     square matrices; those of one size, from all layers, are multiplied together. In float32: where a singular value is

@@ -85,7 +85,7 @@ class NonFiniteLoss(RuntimeError):
 
 class History(list[dict[str, Any]]):
     """One dict per epoch: `epoch` (from 1), `seconds` since the start, `learning_rate` as the epoch begins and
-    `learning_rate_end` after its last step, `loss` and the metrics of `BinaryMetrics`; first over the training batches
+    `learning_rate_end` in its last step, `loss` and the metrics of `BinaryMetrics`; first over the training batches
     as they were trained on (augmented, with dropout, while the weights changed), then, with `val_` before their names,
     over the validation part. `best` is the row of the kept weights."""
 
@@ -268,15 +268,13 @@ def fit(
                 trained = _train_epoch(
                     accelerator, network, loss, train_loader, optimizer_, state, layout, epoch, metrics()
                 )
-                ended = optimizer_.param_groups[0]["lr"]
                 held_out = _validate(accelerator, validated, validation_loader, layout, metrics(), loss)
             if not math.isfinite(held_out["loss"]):
                 raise NonFiniteLoss(f"the validation loss is {held_out['loss']} after epoch {epoch + 1}; {ADVICE}")
             if schedule == "plateau":
                 scheduler.step(held_out["loss"])
             row: dict[str, Any] = {"epoch": epoch + 1, "seconds": before + time.perf_counter() - start}
-            rates = {"learning_rate": rate, "learning_rate_end": ended}
-            row |= rates | trained | {f"val_{name}": value for name, value in held_out.items()}
+            row |= {"learning_rate": rate} | trained | {f"val_{name}": value for name, value in held_out.items()}
             state.add(row, f"val_{monitor}", HIGHER_IS_BETTER.get(monitor, True))
             if checkpoints:
                 checkpoints.save(state)
@@ -382,7 +380,8 @@ def check_last_batch(model: nn.Module, data: Dataset[Any], batch_size: int, acce
 
 
 def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, epoch, metrics) -> dict[str, float]:
-    """One pass over the training data; returns the mean loss of its steps, and the metrics of its batches."""
+    """One pass over the training data; returns the learning rate of its last step, the mean loss of its steps, and the
+    metrics of its batches."""
     network.train()
     losses = []
     with progress_bar(len(loader), f"epoch {epoch + 1}", accelerator.is_main_process) as bar:
@@ -391,6 +390,7 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, e
             batch_loss = loss(logits, target)
             optimizer.zero_grad()
             accelerator.backward(batch_loss)
+            rate = optimizer.param_groups[0]["lr"]
             optimizer.step()
             if isinstance(state.scheduler, STEPWISE):
                 state.scheduler.step()
@@ -403,7 +403,8 @@ def _train_epoch(accelerator, network, loss, loader, optimizer, state, layout, e
             # Looking at a loss makes the program wait for an accelerator, so it is done now and then.
             if step % 50 == 49 or step + 1 == len(loader):
                 _check_finite(losses, epoch, optimizer.param_groups[0]["lr"])
-    return {"loss": accelerator.reduce(torch.stack(losses).mean(), "mean").item()} | metrics.compute()
+    found = {"learning_rate_end": rate, "loss": accelerator.reduce(torch.stack(losses).mean(), "mean").item()}
+    return found | metrics.compute()
 
 
 def _running_average(keep: float, average: Tensor, current: Tensor, count: Tensor) -> Tensor:

@@ -256,7 +256,7 @@ def words_of(notebook) -> int:
     text = markdown_of(notebook).partition("\n## ")[0] + text
     for left_out in (r"<details>.*?</details>", r"\$\$.*?\$\$", r"\$[^$]+\$", r"\]\([^)]*\)"):
         text = re.sub(left_out, " ", text, flags=re.DOTALL)
-    return len(re.findall(r"[^\W_][\w'’-]*", text))
+    return len(re.findall(r"\S*[^\W\d_]\S*", text))  # with a letter in it
 
 
 def outside(count: int, bounds: tuple, what: str):

@@ -170,6 +170,7 @@ def test_cosine_falls_step_by_step_along_half_a_wave(rates, optimizer, epochs, b
     assert [rate for (rate,) in rates] == pytest.approx(expected[:-1], rel=1e-9)
     assert rates.left() == pytest.approx(1e-7, rel=1e-6)
     assert history.column("learning_rate") == pytest.approx(expected[:-1:steps], rel=1e-9)  # as an epoch begins
+    assert history.column("learning_rate_end") == pytest.approx(expected[steps - 1 :: steps][:epochs], rel=1e-9)
 
 
 def test_a_cosine_that_is_cut_short_by_patience_is_that_of_all_epochs(rates):
