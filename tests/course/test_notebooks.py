@@ -443,7 +443,7 @@ def test_links_of_guides_lead_somewhere(path):
 
 def test_the_readme_s_badges_open_the_notebooks_that_they_stand_beside():
     rows = re.findall(r"^\| \[.*\.ipynb.*$", GUIDES[0].read_text(encoding="utf-8"), re.MULTILINE)
-    pairs = [re.findall(r"(?<=\()(?:notebooks/)?\w+\.ipynb|(?<=/blob/main/)[\w/]+\.ipynb", row) for row in rows]
+    pairs = [re.findall(r"(?<=\()[\w/]+\.ipynb|(?<=/blob/main/)[\w/]+\.ipynb", row) for row in rows]
     assert pairs == [[name_of(path)] * 2 for path in NOTEBOOKS]
 
 
