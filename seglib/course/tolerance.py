@@ -26,6 +26,11 @@ def tolerance_of(tags: Iterable[str]) -> str | None:
     return found[0].removeprefix("tolerance=") if found else None
 
 
+def _value(place: re.Match) -> float:
+    """The number at a mark."""
+    return float(place["number"].replace(",", "").replace("−", "-"))
+
+
 def marked(text: str, tolerance: str | None) -> Iterator[tuple[re.Match, float, float]]:
     """The marked numbers of an output: where each stands, its value and its tolerance, both in the number's unit.
 
@@ -36,7 +41,7 @@ def marked(text: str, tolerance: str | None) -> Iterator[tuple[re.Match, float, 
         around = text[max(0, place.start() - 30) : place.end() + 10].strip()
         if place["number"] is None:
             raise ValueError(f"a mark without a number: {around!r}")
-        value = float(place["number"].replace(",", "").replace("−", "-"))
+        value = _value(place)
         given = place["within"] or tolerance
         if given is None:
             raise ValueError(f"a marked number without a tolerance: {around!r}")
@@ -56,7 +61,6 @@ def settled(new: str, stored: str, tolerance: str | None) -> str:
     known = list(marked(stored, tolerance))
     places = [place for place in MARK.finditer(new) if place["number"]]
     for place, (stored_place, value, within) in reversed(list(zip(places, known))):
-        number = float(place["number"].replace(",", "").replace("−", "-"))
-        if abs(number - value) <= within * (1 + 1e-9):  # so that rounding does not decide at the border
+        if abs(_value(place) - value) <= within * (1 + 1e-9):  # so that rounding does not decide at the border
             new = new[: place.start("number")] + stored_place["number"] + new[place.end("number") :]
     return new
