@@ -87,6 +87,20 @@ def test_every_row_is_valid_at_both_scales(report, name, scale):
     assert all(network) if row.baseline is None else not any(network)
 
 
+@pytest.mark.parametrize("report", reports())
+def test_labels_are_short_and_tell_rows_apart(report):
+    labels = [row.label for row in load_rows(report)]
+    assert len(set(labels)) == len(labels)
+    assert all(0 < len(label) <= 40 for label in labels)
+    assert not any("_" in label for label in labels)
+
+
+def test_noise_is_drawn_anew_in_one_way():
+    both = {"data.progressive_epochs": 2, "data.fresh_epochs": 3}
+    with pytest.raises(ConfigError, match="expected progressive_epochs or fresh_epochs, got 2 and 3"):
+        load_row("denoising", "report", "quick", both)
+
+
 def test_rows_come_in_the_files_order():
     for report in reports():
         written = list(yaml.safe_load((shipped("configs") / f"{report}.yaml").read_text("utf-8"))["rows"])
