@@ -129,9 +129,9 @@ def measured(results: Sequence[dict], row: str) -> dict | None:
 
 def difference(
     report: str, row: str, other: str, metric: str, *, scale: str = "quick", folder: str | Path | None = None
-) -> tuple[float, float | None]:
-    """By how much a row's metric exceeds another row's: the mean over all seeds and folds that both have, and its
-    standard error, None where there is only one. Results on real data come before those on embedded data.
+) -> tuple[float, float | None, int]:
+    """By how much a row's metric exceeds another row's: the mean over all seeds and folds that both have, its standard
+    error, None where there is only one, and how many they are. Results on real data come before those on embedded data.
 
     Raises:
         ValueError: the two have no seed and fold in common.
@@ -151,7 +151,7 @@ def difference(
     gains = [one[key] - two[key] for key in one.keys() & two.keys()]
     if not gains:
         raise ValueError(f"{report}: {row} and {other} have no seed and fold in common at scale {scale}")
-    return mean(gains), stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
+    return mean(gains), stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None, len(gains)
 
 
 def summary(report: str, scale: str | None = None, folder: str | Path | None = None) -> list[dict]:

@@ -209,6 +209,7 @@ def robustness(
         axis.label_outer()
     for axis in axes[0, 1:]:
         axis.get_legend().remove()
+    axes[0, 0].legend(frameon=False, loc="lower left")
     return figure
 
 
@@ -223,14 +224,20 @@ def reliability(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     return figure
 
 
-def uncertainty(image: np.ndarray, truth: np.ndarray, probability: np.ndarray, spread: np.ndarray) -> Figure:
-    """Input, truth, mean probability and its standard deviation over samples, side by side."""
-    figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
+def uncertainty(image: np.ndarray, truth: np.ndarray, answers: np.ndarray) -> Figure:
+    """Input and truth (H, W), then of several probabilities of every pixel (K, H, W) their mean, their standard
+    deviation, and where the mean is wrong: red where all answers are, grey where they differ."""
+    figure, axes = plt.subplots(1, 5, figsize=(13, 2.8), layout="constrained")
+    mean, masks = answers.mean(0), answers >= 0.5
+    wrong = (mean >= 0.5) != (truth > 0)
+    errors = np.zeros((*truth.shape, 3))
+    errors[wrong], errors[wrong & (masks == masks[:1]).all(0)] = to_rgb("0.7"), to_rgb(RED)
     panels = [
         (image, "input", "gray", None),
         (truth, "truth", "gray", None),
-        (probability, "mean probability", "cividis", 1),
-        (spread, "standard deviation", "cividis", None),
+        (mean, "mean probability", "cividis", 1),
+        (answers.std(0), "standard deviation", "cividis", None),
+        (errors, "errors; red: all agree", None, None),
     ]
     for axis, (panel, title, cmap, highest) in zip(axes, panels):
         shown = axis.imshow(panel, cmap=cmap, vmin=0, vmax=highest, interpolation="nearest")
@@ -357,11 +364,17 @@ def strokes(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
 
 
 def outlines(
-    images: Sequence[np.ndarray], masks: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), columns: int = 6
+    images: Sequence[np.ndarray],
+    masks: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str] = (),
+    columns: int = 6,
+    scale: float = 2.1,
 ) -> Figure:
-    """Photographs with the outlines of masks drawn over them, each mask of an image in another colour."""
+    """Photographs with the outlines of masks drawn over them, each mask of an image in another colour; columns are
+    `scale` inches wide."""
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 1.9 * rows), layout="constrained", squeeze=False)
+    size = (scale * columns, 0.9 * scale * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, own in zip(axes.flat, images, masks):

@@ -85,8 +85,13 @@ def test_the_other_pictures_show_what_they_are_given():
     assert named.get_size_inches() == pytest.approx((3 + 0.6, 3 * 4 / 5 + 0.2 + 0.35))  # the picture keeps its size
     uneven = figures.gallery({"two": [picture] * 2, "one": [picture]})
     assert [axis.axison for axis in uneven.axes] == [True, True, True, False]
-    panels = figures.uncertainty(picture, picture > 0.5, picture, 1 - picture).axes[:4]
-    np.testing.assert_array_equal(panels[3].images[0].get_array(), 1 - picture)
+    answers = np.stack([np.full((2, 3), 0.2), np.array([[0.2, 0.9, 0.9], [0.9, 0.4, 0.2]])])
+    panels = figures.uncertainty(picture[:2, :3], np.array([[0, 0, 1], [1, 0, 1]]), answers).axes[:5]
+    np.testing.assert_allclose(panels[3].images[0].get_array(), answers.std(0))
+    shown = panels[4].images[0].get_array()
+    right, differing, agreeing = shown[0, 0], shown[0, 1], shown[1, 2]
+    np.testing.assert_allclose([right, differing], [[0] * 3, [0.7] * 3])
+    assert agreeing.tolist() == pytest.approx([0xD5 / 255, 0x5E / 255, 0])
     sweep = figures.robustness({"σ": ([0, 1], {"net": [0.9, 0.5]})}, {"σ": (0.2, 0.4)})
     assert list(sweep.axes[0].lines[0].get_ydata()) == [0.9, 0.5]
     drawn = figures.reliability({"net": (np.array([0.1, 0.9]), np.array([0.2, 0.8]))}).axes[0]
@@ -280,7 +285,7 @@ DRAWN = {
     "reliability": lambda: figures.reliability({"net": ([0, 1], [0, 1])}),
     "robustness": lambda: figures.robustness({"σ": ([0, 1], {"net": [0.9, 0.5]})}, {"σ": (0.2, 0.4)}),
     "size_histograms": lambda: figures.size_histograms({"all": (np.arange(9), np.arange(9))}),
-    "uncertainty": lambda: figures.uncertainty(GREY, MASK, GREY, GREY),
+    "uncertainty": lambda: figures.uncertainty(GREY, MASK, np.stack([GREY, GREY])),
 }
 
 

@@ -140,12 +140,12 @@ def test_the_difference_of_two_rows_is_taken_seed_by_seed(folder):
     save(folder, *(result(seed=seed, iou=iou) for seed, iou in enumerate((0.8, 0.9, 0.7))))
     save(folder, *(result("other", seed=seed, iou=iou) for seed, iou in enumerate((0.7, 0.85))))
     save(folder, result("other", seed=2, scale="full", iou=0.1))
-    gain, error = results.difference("denoising", "report", "other", "iou")
-    assert gain == pytest.approx(0.075)
+    gain, error, count = results.difference("denoising", "report", "other", "iou")
+    assert (gain, count) == (pytest.approx(0.075), 2)
     assert error == pytest.approx(0.025)  # of 0.1 and 0.05: standard deviation 0.05 / √2, over √2
     assert results.difference("denoising", "other", "report", "iou")[0] == pytest.approx(-0.075)
     save(folder, result("third", seed=2, iou=0.6))
-    assert results.difference("denoising", "report", "third", "iou") == (pytest.approx(0.1), None)
+    assert results.difference("denoising", "report", "third", "iou") == (pytest.approx(0.1), None, 1)
     with pytest.raises(ValueError, match="other and third have no seed and fold in common at scale quick"):
         results.difference("denoising", "other", "third", "iou")
 
@@ -156,7 +156,7 @@ def test_the_difference_of_two_rows_is_taken_fold_by_fold(folder):
         parts = [{"metrics": {"iou": iou}} for iou in ious]
         write(folder / "denoising" / f"{row}.json", result(row, data="MFSD", iou=0.5) | {"folds": parts})
     save(folder, result("other", seed=5, iou=0.0))  # on embedded data
-    assert results.difference("denoising", "report", "other", "iou") == pytest.approx((0.2, 0.1))
+    assert results.difference("denoising", "report", "other", "iou") == pytest.approx((0.2, 0.1, 2))
 
 
 @pytest.mark.parametrize(
