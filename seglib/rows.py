@@ -56,7 +56,7 @@ def differences(one: Row, other: Row) -> dict[str, tuple[Any, Any]]:
     """The settings in which the recipes of two rows of a report differ: {"training.epochs": (9, 30)}."""
 
     def flat(values: Mapping[str, Any], start: str = "") -> dict[str, Any]:
-        found = {}
+        found: dict[str, Any] = {}
         for key, value in values.items():
             found |= flat(value, f"{start}{key}.") if isinstance(value, Mapping) else {start + key: value}
         return found
