@@ -364,17 +364,11 @@ def strokes(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
 
 
 def outlines(
-    images: Sequence[np.ndarray],
-    masks: Sequence[Sequence[np.ndarray]],
-    titles: Sequence[str] = (),
-    columns: int = 6,
-    scale: float = 2.1,
+    images: Sequence[np.ndarray], masks: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), columns: int = 6
 ) -> Figure:
-    """Photographs with the outlines of masks drawn over them, each mask of an image in another colour; columns are
-    `scale` inches wide."""
+    """Photographs with the outlines of masks drawn over them, each mask of an image in another colour."""
     rows = -(-len(images) // columns)
-    size = (scale * columns, 0.9 * scale * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 1.9 * rows), layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, own in zip(axes.flat, images, masks):
