@@ -13,6 +13,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from scipy.special import stdtrit
 
 from .files import root, shipped, user_path, write_whole
 from .reports.keys import SCALES
@@ -152,6 +153,35 @@ def difference(
     if not gains:
         raise ValueError(f"{report}: {row} and {other} have no seed and fold in common at scale {scale}")
     return mean(gains), stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None, len(gains)
+
+
+def interval(
+    report: str,
+    row: str,
+    other: str,
+    metric: str,
+    *,
+    folds: int | None = None,
+    confidence: float = 0.95,
+    scale: str = "quick",
+    folder: str | Path | None = None,
+) -> tuple[float, float, int]:
+    """The confidence interval of a `difference`: its middle, half of its width, and from how many differences.
+
+    By Student's t. `folds` says in how many folds the rows were cross-validated: then differences share training data,
+    and the interval is wider, by the correction of Nadeau and Bengio (Inference for the generalization error, Machine
+    Learning 52, 2003), which Bouckaert and Frank (PAKDD 2004) use for repeated cross-validation. It is approximate.
+
+    Raises:
+        ValueError: the two have no two seeds or folds in common, or `folds` is below 2.
+    """
+    if folds is not None and folds < 2:
+        raise ValueError(f"folds must be at least 2, or None for runs that share no data; got {folds}")
+    gain, error, count = difference(report, row, other, metric, scale=scale, folder=folder)
+    if error is None:
+        raise ValueError(f"{report}: {row} and {other} have one difference at scale {scale}; an interval takes two")
+    shared = count / (folds - 1) if folds else 0  # held-out pictures for each that trains, times the count
+    return gain, float(stdtrit(count - 1, (1 + confidence) / 2)) * error * (1 + shared) ** 0.5, count
 
 
 def summary(report: str, scale: str | None = None, folder: str | Path | None = None) -> list[dict]:

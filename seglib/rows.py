@@ -52,6 +52,20 @@ def load_sweep(report: str, name: str) -> Sweep:
         raise ConfigError(_explain(error, Sweep, f"configs/{report}.yaml, sweep {name!r}")) from None
 
 
+def differences(one: Row, other: Row) -> dict[str, tuple[Any, Any]]:
+    """The settings in which the recipes of two rows of a report differ: {"training.epochs": (9, 30)}."""
+
+    def flat(values: Mapping[str, Any], start: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in values.items():
+            found |= flat(value, f"{start}{key}.") if isinstance(value, Mapping) else {start + key: value}
+        return found
+
+    first, second = flat(one.recipe()), flat(other.recipe())
+    keys = [*first, *(key for key in second if key not in first)]
+    return {key: (first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)}
+
+
 def check_report(name: str) -> None:
     """Raises ConfigError where there is no report of that name."""
     if name not in reports():

@@ -364,18 +364,25 @@ def strokes(image: np.ndarray, hint: np.ndarray) -> np.ndarray:
 
 
 def outlines(
-    images: Sequence[np.ndarray], masks: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = (), columns: int = 6
+    images: Sequence[np.ndarray],
+    masks: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str] = (),
+    columns: int = 6,
+    scale: float = 2.1,
 ) -> Figure:
-    """Photographs with the outlines of masks drawn over them, each mask of an image in another colour."""
+    """Photographs with the outlines of masks drawn over them, each mask of an image in another colour; columns are
+    `scale` inches wide."""
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 1.9 * rows), layout="constrained", squeeze=False)
+    size = (scale * columns, 0.9 * scale * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, own in zip(axes.flat, images, masks):
         axis.imshow(image)
         for mask, (colour, style, _) in zip(own, cycle(STYLES)):
-            axis.contour(mask, [0.5], colors="white", linewidths=2.4)
-            axis.contour(mask, [0.5], colors=colour, linestyles=style, linewidths=1.4)
+            if 0 < np.mean(mask) < 1:  # else there is no outline, of which Matplotlib would warn
+                axis.contour(mask, [0.5], colors="white", linewidths=2.4)
+                axis.contour(mask, [0.5], colors=colour, linestyles=style, linewidths=1.4)
     for axis, title in zip(axes.flat, titles):
         axis.set_title(title, fontsize=9)
     return figure

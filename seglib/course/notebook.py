@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,11 +30,15 @@ from ..reports.keys import SCALES, ConfigError, Row
 from ..rows import load_row
 
 if TYPE_CHECKING:  # imported where it is used: it takes seconds, and running notebooks does without
+    import numpy as np
+    from ipywidgets import FileUpload
+
     from ..reports.base import Splits
     from ..training import History
 
 GOOGLE_DRIVE = Path("/content/drive/MyDrive")  # once Colab has mounted it
 BATCHES_TIMED = 6
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def setup() -> str:
@@ -132,6 +137,35 @@ def data_folder() -> str | None:
 def show_source(*objects) -> None:
     """Shows the source of functions and classes, just as the package runs it."""
     markdown("\n".join(f"```python\n{inspect.getsource(thing).rstrip()}\n```" for thing in objects))
+
+
+def photograph_button() -> FileUpload:
+    """Shows a button, in JupyterLab and on Colab, by which a reader gives the notebook a photograph; returns it for
+    `uploaded_photograph`."""
+    from IPython.display import display
+    from ipywidgets import FileUpload
+
+    button = FileUpload(accept="image/*", description="a photograph")
+    display(button)
+    return button
+
+
+def uploaded_photograph(button: FileUpload) -> np.ndarray | None:
+    """The photograph that was given to a `photograph_button`, upright, RGB uint8 (H, W, 3); None if there is none yet.
+
+    Raises:
+        DataError: the file is no picture that can be read.
+    """
+    from ..data.images import read_photograph
+
+    given = button.value  # a tuple, and in ipywidgets 7, which Colab has, a dict by name
+    files = [file | {"name": name} for name, file in given.items()] if isinstance(given, dict) else given
+    if not files:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / Path(files[-1]["name"]).name
+        path.write_bytes(files[-1]["content"])
+        return read_photograph(path)
 
 
 def markdown(text: str) -> None:
@@ -271,6 +305,8 @@ def execute(path: Path, out: Path, in_place: bool) -> None:
         error = failure
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # time stamps, different in every run
+        if "outputs" in cell:  # a widget lives as long as its kernel; what is stored of it would be shown as an error
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     # The kernel's Python version is this machine's, not the notebook's.
     notebook.metadata["language_info"] = {"name": "python"}
     render.describe_pictures(notebook)

@@ -46,7 +46,7 @@ def marked(text: str, tolerance: str | None) -> Iterator[tuple[re.Match, float, 
         if given is None:
             raise ValueError(f"a marked number without a tolerance: {around!r}")
         within = float(given.rstrip("%")) * (abs(value) / 100 if given.endswith("%") else 1)
-        if within > SHARE * abs(value):
+        if within > SHARE * abs(value) * (1 + 1e-9):  # 10 % of 0.69 is rounded up
             raise ValueError(f"a tolerance of {within:g}, above a tenth of its number: {around!r}")
         yield place, value, within
 

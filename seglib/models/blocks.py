@@ -21,6 +21,7 @@ __all__ = [
     "SKIPS",
     "UPS",
     "AttentionGate",
+    "AttentionOnlySkip",
     "AttentionSkip",
     "BilinearUp",
     "ConcatenateSkip",
@@ -234,6 +235,22 @@ class AttentionSkip(nn.Module):
         return torch.cat([self.gate(skip, up), up], dim=1)
 
 
+class AttentionOnlySkip(nn.Module):
+    """Encoder features weighted by an attention gate, beside the same features unweighted: 2 C channels.
+
+    What comes up from below reaches the decoder through the gate's weights alone. It is a fault of the face-mask
+    report's program (see configs/face_masks.yaml), to be measured and not to be used.
+    """
+
+    def __init__(self, channels: int, up_channels: int, norm: Norm):
+        super().__init__()
+        self.gate = AttentionGate(channels, norm, up_channels)
+        self.out_channels = 2 * channels
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        return torch.cat([self.gate(skip, up), skip], dim=1)
+
+
 class FeatureGate(nn.Module):
     """α·x with α = σ(W [x, g] + b), a weight for every feature at every place; W a 1×1 convolution.
 
@@ -363,6 +380,7 @@ BLOCKS: dict[str, Callable[[int, int, Norm], nn.Module]] = {
 SKIPS: dict[str, Callable[[int, int, Norm], Any]] = {
     "concatenate": ConcatenateSkip,
     "attention": AttentionSkip,
+    "attention-only": AttentionOnlySkip,
     "gated-add": GatedAddSkip,
     "gated-concatenate": GatedConcatenateSkip,
     "none": NoSkip,

@@ -95,7 +95,9 @@ class UNet(Strict):
     widths: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     block: Literal["double", "double-se", "triple", "triple-se", "residual"] = "double"
     norm: Literal["batch", "group"] = "batch"
-    skip: Literal["concatenate", "attention", "gated-add", "gated-concatenate", "none"] = "concatenate"
+    skip: Literal["concatenate", "attention", "attention-only", "gated-add", "gated-concatenate", "none"] = (
+        "concatenate"
+    )
     up: Literal["transposed", "nearest", "bilinear"] = "transposed"
     bottleneck: Literal["plain", "se", "se-pyramid"] = "plain"
     dropout: float = Field(0.0, ge=0, lt=1)

@@ -1,4 +1,5 @@
 import inspect
+import warnings
 from itertools import combinations
 
 import matplotlib
@@ -124,6 +125,14 @@ def test_outlines_lie_over_their_photographs():
         f(drawn.axes[0].collections[1].get_paths()[0].vertices, axis=0) for f in (np.min, np.max)
     )
     assert (left, top, right, bottom) == (7.5, 4.5, 19.5, 14.5)
+
+
+def test_where_a_network_finds_nothing_or_everything_there_is_no_outline():
+    empty = np.zeros((6, 8), bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = figures.outlines([np.zeros((6, 8, 3))], [[empty, ~empty, MASK]])
+    assert len(drawn.axes[0].collections) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
+import io
 import json
 import math
 import re
 import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from seglib import experiment
 from seglib.course import notebook, render
+from seglib.data.images import DataError
 from seglib.reports import reports
 from seglib.reports.base import Splits
 from seglib.rows import ConfigError, load_row
@@ -71,6 +75,42 @@ def test_in_place_outputs_stay_in_the_notebook_and_a_picture_s_caption_is_its_al
     assert "A line &lt;that&gt; rises by <math><mi>a</mi></math>." in page
     assert page.count('alt="A line &lt;that&gt; rises by a."') == page.count('alt="no caption"') == 2  # on both grounds
     assert "<figcaption>no caption<" in page
+
+
+@pytest.mark.slow
+def test_a_button_is_shown_and_not_stored_for_it_lives_no_longer_than_its_kernel(tmp_path):
+    asks = (
+        "from seglib.course.notebook import photograph_button\nbutton = photograph_button()\nprint(len(button.value))"
+    )
+    path = write_notebook(tmp_path / "lesson.ipynb", asks, "display(button)\ndisplay(1)")
+    assert notebook.run_notebooks([path], tmp_path / "out", in_place=True) == 0
+    cells = nbformat.read(path, as_version=4).cells
+    assert [output.get("text") or output.data["text/plain"] for cell in cells for output in cell.outputs] == [
+        "0\n",
+        "1",
+    ]
+
+
+def uploaded(name: str, content: bytes, version: int) -> SimpleNamespace:
+    """A button that was given a file, as ipywidgets 8 and 7 (which Colab has) describe it."""
+    if version == 8:
+        return SimpleNamespace(value=({"name": name, "content": memoryview(content), "size": len(content)},))
+    return SimpleNamespace(value={name: {"metadata": {"name": name}, "content": content}})
+
+
+@pytest.mark.parametrize("version", [8, 7])
+def test_an_uploaded_photograph_is_read_as_any_other(version):
+    stored = np.zeros((4, 6, 3), np.uint8)
+    stored[0] = 200, 100, 50
+    exif, content = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6  # it lies on its left side
+    Image.fromarray(stored).save(content, "png", exif=exif)
+    for name in ("me.png", "folder/../../me.PNG", "Bild ohne Endung"):
+        found = notebook.uploaded_photograph(uploaded(name, content.getvalue(), version))
+        np.testing.assert_array_equal(found, np.rot90(stored, -1))
+    with pytest.raises(DataError, match=r"words\.jpg: not a readable image"):
+        notebook.uploaded_photograph(uploaded("words.jpg", b"no picture", version))
+    assert notebook.uploaded_photograph(SimpleNamespace(value=() if version == 8 else {})) is None
 
 
 def test_a_digest_is_of_the_code_alone(tmp_path):

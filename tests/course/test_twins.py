@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from types import FunctionType
 
+import albumentations as A
+import cv2
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
@@ -22,10 +24,19 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import seglib
-from seglib import losses, metrics, muon
+from seglib import losses, metrics, muon, results
 from seglib.data.datasets import flips_and_quarter_turns
-from seglib.models.blocks import ConvBlock, SqueezeExcitation, batch_norm
+from seglib.models.blocks import (
+    AttentionGate,
+    ConvBlock,
+    ResidualBlock,
+    SqueezeExcitation,
+    batch_norm,
+    initialize_kaiming,
+)
 from seglib.reports.denoising import baselines, shapes
+from seglib.reports.face_masks import baselines as face_baselines
+from seglib.reports.face_masks import faces
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [*sorted(ROOT.glob("notebooks/*.ipynb")), *sorted(ROOT.glob("notebooks/further/*.ipynb"))]
@@ -251,6 +262,101 @@ def twin_gate(scope):
     same_module(scope["Gate"](16), SqueezeExcitation(16), 2, 16, 5, 7)
 
 
+# --- notebook 2 ---
+
+
+def twin_otsu_of_a_face(scope):
+    for picture in faces.generate(30, 48, seed=3).images:
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        assert np.array_equal(scope["otsu"](grey), face_baselines.otsu(picture))
+
+
+def twin_split_people(scope):
+    for seed in range(20):
+        people = rng(seed).choice(["anna", "bo", "chen", "dana", "eve"], 30).tolist()
+        names = [f"facemask_{person}_0_0_{i}" for i, person in enumerate(people)]
+        folds = 2 + seed % 3
+        theirs = faces.split_folds(names, folds, seed)
+        ours = scope["split_people"](people, folds, seed)
+        assert [sorted(part) for part in ours] == [part.tolist() for part in theirs]
+
+
+def twin_turn(scope):
+    pairs = faces.generate(1, 48, seed=3)
+    picture, mask = pairs.images[0][:, 5:], pairs.masks[0][:, 5:]
+    for degrees in (-10, 3, 15):
+        both = A.Compose([A.Rotate((degrees, degrees), border_mode=cv2.BORDER_REFLECT_101, p=1)])
+        theirs = both(image=picture, mask=mask)
+        assert np.array_equal(scope["turn"](picture, degrees, cv2.INTER_LINEAR), theirs["image"])
+        assert np.array_equal(scope["turn"](mask, degrees, cv2.INTER_NEAREST), theirs["mask"])
+        ours = scope["augment"](picture, mask, degrees, bug=True)
+        assert np.array_equal(ours[0], faces.RotateImageOnly().apply(picture, degrees))
+        assert ours[1] is mask
+
+
+class Gated(nn.Module):
+    """A gate of one input, whose channels are those of the skip and then those of the gating signal."""
+
+    def __init__(self, gate: nn.Module):
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, x):
+        return self.gate(*x.chunk(2, dim=1))
+
+
+def twin_attention_gate(scope):
+    same_module(Gated(scope["Gate"](6)), Gated(AttentionGate(6, batch_norm)), 2, 12, 5, 7)
+
+
+def twin_residual(scope):
+    for before in (4, 6):
+        same_module(scope["Residual"](before, 4), ResidualBlock(before, 4, batch_norm), 2, before, 5, 7)
+
+
+def twin_kaiming(scope):
+    drawn = []
+    for initialize in (scope["kaiming"], initialize_kaiming):
+        layer = nn.Conv2d(3, 5, 3)
+        torch.manual_seed(0)
+        initialize(layer)
+        drawn.append(layer)
+    assert torch.allclose(drawn[0].weight, drawn[1].weight)
+    assert torch.equal(drawn[0].bias, drawn[1].bias)
+
+
+def twin_epochs_run(scope):
+    pairs, loss = TensorDataset(*some_pairs()), losses.weighted_sum({"bce": 1.0})
+    for patience in (1, 2, 4):
+        runs = []
+        for allowed in (None, patience):
+            torch.manual_seed(0)
+            network = nn.Conv2d(1, 1, 3, padding=1)  # at this rate it sways
+            options = {"epochs": 12, "batch_size": 4, "learning_rate": 0.5, "patience": allowed}
+            runs.append(seglib.fit(network, loss, pairs, pairs, **options))
+        everything, stopped = ([epoch["val_iou"] for epoch in run] for run in runs)
+        assert everything[: len(stopped)] == stopped
+        assert scope["epochs_run"](everything, patience) == len(stopped)
+    assert len(stopped) < 12
+
+
+def twin_boundary_iou(scope):
+    for prediction, truth in [*random_masks(), *(np.pad(pair, ((0, 0), (9, 50), (20, 3))) for pair in random_masks())]:
+        assert scope["boundary_iou"](prediction, truth) == pytest.approx(metrics.boundary_iou(prediction, truth))
+
+
+def twin_hd95(scope):
+    for prediction, truth in random_masks():
+        if prediction.any() and truth.any():
+            assert scope["hd95"](prediction, truth) == pytest.approx(metrics.hausdorff(prediction, truth, 95))
+
+
+def twin_gain_over(scope):
+    for metric, level in (("iou", 0.99), ("boundary_iou", 0.95)):
+        theirs = results.interval("face_masks", "no-gates", "model-2", metric, folds=3, confidence=level)
+        assert scope["gain_over"]("model-2", "no-gates", metric, level) == pytest.approx(theirs)
+
+
 TWINS = {
     "01_denoising": {
         "iou": twin_iou,
@@ -271,6 +377,18 @@ TWINS = {
         "inside": twin_inside,
     },
     "beyond_denoising": {"reliability": twin_reliability, "Gate": twin_gate},
+    "02_face_masks": {
+        "otsu": twin_otsu_of_a_face,
+        "split_people": twin_split_people,
+        "turn": twin_turn,
+        "Gate": twin_attention_gate,
+        "Residual": twin_residual,
+        "kaiming": twin_kaiming,
+        "epochs_run": twin_epochs_run,
+        "boundary_iou": twin_boundary_iou,
+        "hd95": twin_hd95,
+        "gain_over": twin_gain_over,
+    },
 }
 MARKED = [(path, name) for path in NOTEBOOKS for cell in code_cells(path) for name in tagged(cell, "twin")]
 
@@ -306,6 +424,17 @@ WRONG = [  # of the notebook's code what is replaced, and by what; the twin that
     ("fast_training", "inside", "(ay <= y)", "(ay < y)"),
     ("beyond_denoising", "reliability", "counts[filled] *", ""),
     ("beyond_denoising", "Gate", "torch.sigmoid", "torch.tanh"),
+    ("02_face_masks", "otsu", "** 2", ""),
+    ("02_face_masks", "split_people", "reverse=True", "reverse=False"),
+    ("02_face_masks", "turn", "width / 2 - 0.5", "width / 2"),
+    ("02_face_masks", "turn", "flags=interpolation", "flags=cv2.INTER_LINEAR"),
+    ("02_face_masks", "Gate", "(x) + self", "(x) * self"),
+    ("02_face_masks", "Residual", " + self.shortcut(x)", ""),
+    ("02_face_masks", "kaiming", "(2 / inputs)", "(1 / inputs)"),
+    ("02_face_masks", "epochs_run", ">= patience", "> patience"),
+    ("02_face_masks", "boundary_iou", "np.pad(mask, 1)", "np.pad(mask, 1, 'edge')"),
+    ("02_face_masks", "hd95", "max(np", "min(np"),
+    ("02_face_masks", "gain_over", "1 / 2", "0"),
 ]
 
 

@@ -159,6 +159,22 @@ def test_the_difference_of_two_rows_is_taken_fold_by_fold(folder):
     assert results.difference("denoising", "report", "other", "iou") == pytest.approx((0.2, 0.1, 2))
 
 
+def test_the_interval_of_a_difference_is_student_s_and_wider_for_folds(folder):
+    save(folder, *(result(seed=seed, iou=iou) for seed, iou in enumerate((0.81, 0.72, 0.93))))
+    save(folder, *(result("other", seed=seed, iou=iou) for seed, iou in enumerate((0.8, 0.7, 0.9))))
+    of_rows = ("denoising", "report", "other", "iou")
+    # The differences are 0.01, 0.02 and 0.03, and 4.3027 and 9.9248 the quantiles for two degrees of freedom.
+    assert results.interval(*of_rows) == pytest.approx((0.02, 4.3027 * 0.01 / 3**0.5, 3), rel=1e-4)
+    assert results.interval(*of_rows, confidence=0.99)[1] == pytest.approx(9.9248 * 0.01 / 3**0.5, rel=1e-4)
+    # In three folds half as many pictures are held out as train: s √(1/3 + 1/2).
+    assert results.interval(*of_rows, folds=3)[1] == pytest.approx(4.3027 * 0.01 * (1 / 3 + 1 / 2) ** 0.5, rel=1e-4)
+    with pytest.raises(ValueError, match=r"folds must be at least 2, or None .* got 1"):
+        results.interval(*of_rows, folds=1)
+    save(folder, result("third", seed=0, iou=0.5))
+    with pytest.raises(ValueError, match="report and third have one difference at scale quick; an interval takes two"):
+        results.interval("denoising", "report", "third", "iou")
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -23,7 +23,17 @@ from seglib.reports.scribbles import scribbles
 from seglib.reports.scribbles.baselines import FROM_STROKES
 from seglib.reports.scribbles.report import Baseline as stroke_baseline
 from seglib.reports.scribbles.report import Scribbles
-from seglib.rows import SCALES, ConfigError, Sweep, load_row, load_rows, load_sweep, parse_override, row_names
+from seglib.rows import (
+    SCALES,
+    ConfigError,
+    Sweep,
+    differences,
+    load_row,
+    load_rows,
+    load_sweep,
+    parse_override,
+    row_names,
+)
 from seglib.sweep import cells
 
 RANGES = ("base", "contrast", "blur_sigma", "gaussian_sigma", "salt_pepper")
@@ -93,6 +103,17 @@ def test_labels_are_short_and_tell_rows_apart(report):
     assert len(set(labels)) == len(labels)
     assert all(0 < len(label) <= 40 for label in labels)
     assert not any("_" in label for label in labels)
+
+
+def test_the_differences_of_two_rows_are_all_settings_that_are_not_the_same_in_both():
+    one, same, other = (load_row("face_masks", name) for name in ("model-2", "model-2", "wider"))
+    assert differences(one, same) == {}
+    assert differences(one, other) == {"model.widths": ([48, 96, 192, 384], [64, 128, 256, 512])}
+    changed = load_row("face_masks", "model-2", "quick", {"loss.dice": 0.5, "training.epochs": 3})
+    assert differences(changed, one) == {"loss.dice": (0.5, 0.3), "training.epochs": (3, 9)}
+    baseline = differences(one, load_row("face_masks", "otsu"))  # it has no network, and the network no method
+    assert baseline["training.epochs"] == (9, None)
+    assert baseline["baseline.method"] == (None, "otsu")
 
 
 def test_noise_is_drawn_anew_in_one_way():

@@ -179,6 +179,7 @@ CONFIGURATIONS = [
     {"block": "triple", "skip": "gated-add", "up": "bilinear", "bottleneck": "se-pyramid"},
     {"block": "triple-se", "skip": "gated-concatenate", "norm": "group", "refine": True},
     {"block": "residual", "decoder_block": "double", "skip": "none", "up": "bilinear"},
+    {"skip": "attention-only", "dropout": 0.2},
 ]
 PARTS = {"block": BLOCKS, "skip": SKIPS, "up": UPS, "bottleneck": BOTTLENECKS, "norm": NORMS}
 DEFAULTS = {"block": "double", "skip": "concatenate", "up": "transposed", "bottleneck": "plain", "norm": "batch"}

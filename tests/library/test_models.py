@@ -21,6 +21,7 @@ from seglib.models.blocks import (
     SKIPS,
     UPS,
     AttentionGate,
+    AttentionOnlySkip,
     AttentionSkip,
     FeatureGate,
     GatedAddSkip,
@@ -126,6 +127,8 @@ def unet(x, model):
         convolutions = parts(skip)[0]
         if isinstance(skip, GatedAddSkip):
             return gated_add(feature, x, *convolutions)
+        if isinstance(skip, AttentionOnlySkip):
+            return torch.cat([attention_gate(feature, x, skip), feature], dim=1)
         if isinstance(skip, AttentionSkip):
             feature = attention_gate(feature, x, skip)
         elif isinstance(skip, GatedConcatenateSkip):
@@ -698,6 +701,8 @@ def test_parameter_counts_of_the_mars_baseline(widths, transposed, nearest):
         ({"skip": "gated-add"}, (16 + 32) * 16 + 16 + (32 * 16 + 16) - 9 * 32 * 16),
         # Inner width 8: from the skip, from below, ψ, each with its normalisation.
         ({"skip": "attention"}, (16 * 8 + 8 + 16) + (32 * 8 + 8 + 16) + (8 + 1 + 2)),
+        # The same gate; and the decoder's first convolution sees 2 · 16 channels, not 16 + 32.
+        ({"skip": "attention-only"}, (16 * 8 + 8 + 16) + (32 * 8 + 8 + 16) + (8 + 1 + 2) - 9 * 16 * 16),
         ({"skip": "none"}, -9 * 16 * 16),
         # Both blocks, of 16 channels above and 32 below, and the decoder's: C·8 + 8 + 8·C + C.
         ({"block": "triple-se"}, 2 * (2 * 16 * 8 + 8 + 16) + (2 * 32 * 8 + 8 + 32)),
@@ -753,8 +758,17 @@ def test_skips_say_how_many_channels_they_give(skip, up_channels):
     module = SKIPS[skip](16, up_channels, NORMS["batch"])
     given = module(torch.randn(2, 16, 5, 7), torch.randn(2, up_channels, 5, 7))
     assert given.shape == (2, module.out_channels, 5, 7)
-    expected = {"gated-add": 16, "none": up_channels}
+    expected = {"gated-add": 16, "none": up_channels, "attention-only": 32}
     assert module.out_channels == expected.get(skip, 16 + up_channels)
+
+
+def test_with_the_decoder_of_the_report_s_program_the_lower_levels_are_seen_through_the_gate_alone():
+    skip, below, other = torch.randn(2, 8, 5, 7), *torch.randn(2, 2, 12, 5, 7)
+    module = randomise(SKIPS["attention-only"](8, 12, NORMS["batch"])).eval()
+    torch.testing.assert_close(module(skip, below), torch.cat([module.gate(skip, below), skip], dim=1))
+    assert not torch.equal(module(skip, below), module(skip, other))
+    nn.init.zeros_(module.gate.psi[0].weight)  # α no longer depends on anything
+    assert torch.equal(module(skip, below), module(skip, other))
 
 
 @pytest.mark.parametrize("skip", ["gated-add", "gated-concatenate"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import skimage.data
 
 from ...data.images import DataError, only_one, pictures_in, read_mask, read_photograph
 from ...files import user_path
-from .face_drawing import CANVAS, MASK_STYLES, Head, Light, draw_face, draw_mask
+from .face_drawing import CANVAS, MASK_STYLES, Head, Light, draw_face, draw_mask, draw_person, texture
 
 MFSD = Path("mfsd/MSFD/1")  # the publisher's folder is spelt like this
 MASKED_FACE_NET = Path("masked_face_net")
@@ -63,11 +65,14 @@ def generate(count: int, size: int, seed: int, two_people: float = 0.0) -> Pairs
         raise ValueError(
             f"expected count >= 1, size >= 1 and two_people from 0 to 1, got {count}, {size} and {two_people}"
         )
-    frames = []
-    for i in range(count):
+
+    def frame(i: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([seed, i])
         people = 2 if rng.random() < two_people else 1
-        frames.append(reduce(*draw_face(rng, people), size))
+        return reduce(*draw_face(rng, people), size)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and OpenCV let several threads run
+        frames = list(pool.map(frame, range(count)))
     images, masks = map(np.stack, zip(*frames))
     return Pairs(images, masks, [f"generated-{seed}-{i:05d}" for i in range(count)])
 
@@ -228,7 +233,8 @@ class RotateImageOnly(A.ImageOnlyTransform):
 
 
 def image_only_augmentation() -> A.Compose:
-    """`weak_augmentation` with the bug of `RotateImageOnly`, which the report's own code had."""
+    """`weak_augmentation` with the bug of `RotateImageOnly`. (The report's program mirrors the picture alone as well:
+    https://github.com/Tanish-pat/VR_PROJECTS, commit 816c9be, msfd-unet-segmentation.ipynb.)"""
     return A.Compose([A.HorizontalFlip(p=0.5), RotateImageOnly(p=1), _color_jitter(0.1)])
 
 
@@ -287,3 +293,16 @@ def mask_portrait(
     light = Light(np.array([0.0, -0.3, 0.954]), 0.6)
     canvas, mask = draw_mask(portrait / 255, head, light, rng, style)
     return reduce(np.clip(np.round(canvas * 255), 0, 255).astype(np.uint8), (mask > 0.5).astype(np.uint8), size)
+
+
+def report_figures() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Drawn, what the report's figures 2 to 5 show: two people, a profile with a printed mask, and two black masks,
+    which are drawn onto `portraits`. Pictures uint8 (256, 256, 3) and masks uint8 (256, 256) of 0 and 1."""
+    found = {"two people": draw_face(np.random.default_rng(60), people=2)}
+    ground = texture(np.random.default_rng(5)) * 0.9
+    light, profile = Light(np.array([-0.4, -0.3, 0.866]), 0.5), Head(124, 108, 112, 130, yaw=72)
+    canvas, mask = draw_person(ground, profile, light, np.random.default_rng(23))
+    found["profile"] = np.clip(canvas * 255, 0, 255).astype(np.uint8), (mask == 1).astype(np.uint8)
+    for name, (photograph, head) in portraits().items():
+        found[f"{name}, black mask"] = mask_portrait(photograph, head, 1, "black")
+    return found

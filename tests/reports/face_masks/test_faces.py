@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import albumentations as A
+import cv2
 import numpy as np
 import pytest
 import skimage.data
@@ -322,6 +323,23 @@ def test_a_portrait_changes_at_its_mask_and_nowhere_else(style):
         assert distance_transform_edt(mask == 0)[changed].max() < 14  # a mask's shadow
         assert not changed[: CANVAS // 4].any()
         assert mask.mean() > 0.05
+
+
+def test_the_report_s_figures_are_two_people_a_profile_and_two_black_masks():
+    shown = faces.report_figures()
+    assert [name.split(", ")[-1] for name in shown] == ["two people", "profile", "black mask", "black mask"]
+    for picture, mask in shown.values():
+        assert (picture.shape, picture.dtype, mask.shape) == ((256, 256, 3), np.uint8, (256, 256))
+        assert set(np.unique(mask)) == {0, 1}
+    pictures, masks = zip(*shown.values())
+    _, pieces = cv2.connectedComponents(cv2.erode(masks[0], np.ones((9, 9))))  # without straps
+    assert pieces.max() == 2
+    columns = np.flatnonzero(masks[1].any(0))
+    assert columns.mean() > 128 + 20  # turned to the side
+    for picture, mask in zip(pictures[2:], masks[2:]):
+        assert np.median(picture[mask == 1]) < 60
+    again = faces.report_figures()
+    assert all(np.array_equal(a, b) for pair in zip(shown.values(), again.values()) for a, b in zip(*pair))
 
 
 def test_portraits_wear_their_mask_below_the_eyes_and_above_the_collar():
