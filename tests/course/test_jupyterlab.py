@@ -17,6 +17,8 @@ from pathlib import Path
 import nbformat
 import pytest
 import requests
+from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -161,6 +163,42 @@ def test_the_page_shows_what_is_broken(browser, address):
     )
     WebDriverWait(browser, 30).until(lambda b: broken(b)["pictures"])
     assert all(broken(browser).values())
+
+
+def test_a_photograph_is_uploaded_at_the_button(browser, address, tmp_path):
+    """From the button to what the next cell has of it."""
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "me.png")
+    sources = (
+        "from seglib.course.notebook import photograph_button, uploaded_photograph\nbutton = photograph_button()",
+        "photograph = uploaded_photograph(button)\nprint(photograph.shape, photograph[0, 0])",
+    )
+    notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    browser.get(f"{address}lab?reset")
+    there = "return Boolean(window.jupyterapp?.serviceManager?.isReady)"
+    WebDriverWait(browser, 90).until(lambda b: b.execute_script(there))
+    browser.execute_async_script(
+        "const [content, done] = arguments;"
+        "jupyterapp.serviceManager.contents.save('own.ipynb', {type: 'notebook', format: 'json', content}).then(done)",
+        notebook,
+    )
+    browser.get(f"{address}lab/tree/own.ipynb?reset")
+    ready = "return window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.connectionStatus"
+    WebDriverWait(browser, 90).until(lambda b: b.execute_script(ready) == "connected")
+    run = "window.jupyterapp.commands.execute('notebook:run-cell-and-select-next')"
+    browser.execute_script(run)
+    button = WebDriverWait(browser, 90).until(lambda b: b.find_elements("css selector", ".jp-Notebook .jupyter-button"))
+    # The widget's field for files is not in the page; what opens the system's dialog puts it there instead.
+    browser.execute_script("HTMLInputElement.prototype.click = function () { document.body.append(this); }")
+    button[0].click()
+    browser.find_element("css selector", "body > input[type=file]").send_keys(str(tmp_path / "me.png"))
+    WebDriverWait(browser, 30).until(lambda b: "(1)" in button[0].text)
+    # The click chose the button's cell.
+    browser.execute_script("window.jupyterapp.commands.execute('notebook:move-cursor-down')")
+    browser.execute_script(run)
+    said = "return document.querySelector('.jp-Notebook').innerText"
+    WebDriverWait(browser, 60).until(lambda b: "(30, 40, 3) [200  30  30]" in b.execute_script(said))
+    assert broken(browser) == NOTHING
 
 
 def test_a_notebook_runs_from_top_to_bottom(browser, address):
