@@ -373,7 +373,7 @@ def outlines(
     """Photographs with the outlines of masks drawn over them, each mask of an image in another colour; columns are
     `scale` inches wide."""
     rows = -(-len(images) // columns)
-    size = (scale * columns, 0.9 * scale * rows)
+    size = (scale * columns, (scale - 0.2) * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.axis("off")

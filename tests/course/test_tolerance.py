@@ -40,12 +40,14 @@ def test_nbval_compares_marked_numbers_within_their_tolerance_and_all_else_exact
         cells.append(
             new_code_cell(f"print({new!r})", execution_count=number, outputs=[output], metadata={"tags": tags})
         )
-    for shown, tags in (("| ≈ 0.907 |", []), ("| ≈ 0.95 |", [])):  # in a table, the last two cells
+    for shown, tags in (("| ≈ 0.907 |", []), ("| ≈ 0.95 |", [])):  # in a table, the next two cells
         code = f"from IPython.display import Markdown\nMarkdown('| IoU |\\n|---|\\n{shown}')"
         data = {"text/markdown": "| IoU |\n|---|\n| ≈ 0.904 |", "text/plain": "<IPython.core.display.Markdown object>"}
         output = new_output("execute_result", data, execution_count=len(cells) + 1)
         tags = ["tolerance=1%", *tags]
         cells.append(new_code_cell(code, execution_count=len(cells) + 1, outputs=[output], metadata={"tags": tags}))
+    code = "from ipywidgets import Button\ndisplay(Button())\nprint(1)"  # a widget, which stored outputs do not have
+    cells.append(new_code_cell(code, execution_count=len(cells) + 1, outputs=[new_output("stream", text="1\n")]))
     notebook = new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     nbformat.write(notebook, tmp_path / "lesson.ipynb")
     shutil.copy(ROOT / "conftest.py", tmp_path)
@@ -54,7 +56,7 @@ def test_nbval_compares_marked_numbers_within_their_tolerance_and_all_else_exact
     verdicts = {
         int(cell): verdict for verdict, cell in re.findall(r"^(\w+) \S+::Cell (\d+)", done.stdout, re.MULTILINE)
     }
-    expected = [said is None for *_, said in CELLS] + [True, False]
+    expected = [said is None for *_, said in CELLS] + [True, False, True]
     assert [verdicts[number] == "PASSED" for number in range(len(expected))] == expected, done.stdout
     parts = re.split(r"^_+ \S+::Cell (\d+) _+$", done.stdout, flags=re.MULTILINE)
     told = dict(zip(map(int, parts[1::2]), parts[2::2]))
