@@ -1,4 +1,4 @@
-"""The command line: rows, run, sweep, predict, download, build, notebooks, readme, reproduce, address."""
+"""The command line: rows, run, sweep, predict, brush, download, build, notebooks, readme, reproduce, address."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+import webbrowser
 
 try:
     from .data.images import DataWarning
@@ -54,6 +55,24 @@ def main(arguments: list[str] | None = None) -> int:
     predict.add_argument("--hints", help="folder with what a user drew on each image, under the same stem")
     predict.add_argument("--submission", metavar="FILE", help="all class labels in one CSV file as well (mars_terrain)")
 
+    brush = commands.add_parser(
+        "brush",
+        help="masks from strokes, in a browser",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Draw over an object in a photograph, and a small network finds its mask; further strokes correct it.\n"
+            "With a folder of photographs: opens a page on this machine and writes each mask as PNG, and all of\n"
+            "them as masks.json in COCO's format, into the folder --out; photographs are never changed.\n"
+            "With --page: writes that page into a folder, to be put on any web server; visitors open photographs\n"
+            "of their own and save the masks. In both, the network runs in the browser and nothing leaves it."
+        ),
+    )
+    brush.add_argument("photographs", nargs="?", help="folder of photographs: JPEG, PNG or WebP")
+    brush.add_argument("--out", help="folder for the masks; another than that of the photographs")
+    brush.add_argument("--port", type=int, default=0, help="of the page on this machine (default: one that is free)")
+    brush.add_argument("--no-browser", action="store_true", help="only print the page's address")
+    brush.add_argument("--page", metavar="FOLDER", help="write the page into this folder instead")
+
     download = commands.add_parser("download", help="fetch a published data set; goes on where a run before was cut")
     download.add_argument("name", help="coco-val2017 or pascal-voc-2012")
     download.add_argument("--data", metavar="DIR", help="folder for the real data (default: SEGLIB_DATA)")
@@ -96,8 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             return COMMANDS[options.command](options)
     except KeyboardInterrupt as stop:
-        place = "where it stopped" if options.command == "download" else "after the last whole epoch"
-        print(str(stop) or f"interrupted; the same command goes on {place}", file=sys.stderr)
+        goes_on = {"download": "; the same command goes on where it stopped", "brush": ""}
+        more = goes_on.get(options.command, "; the same command goes on after the last whole epoch")
+        print(str(stop) or f"interrupted{more}", file=sys.stderr)
         return 130
     except ModuleNotFoundError as missing:
         print(f"seglib: {missing}", file=sys.stderr)
@@ -176,6 +196,26 @@ def _predict(options) -> int:
     return 1 if failed else 0
 
 
+def _brush(options) -> int:
+    from .brush import page, server
+
+    if bool(options.page) == bool(options.photographs) or bool(options.out) != bool(options.photographs):
+        raise ValueError("expected a folder of photographs and --out for their masks, or --page alone")
+    if options.page:
+        folder = page.write_page(options.page)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        print(f"written to {folder}, {size / 1e6:.1f} MB; try it: python -m http.server --directory {folder}")
+        return 0
+    if not 0 <= options.port < 2**16:
+        raise ValueError(f"--port: expected a number below 65536, got {options.port}")
+    folder = server.Folder(options.photographs, options.out)
+    with server.Server({}, folder, options.port) as one:
+        print("preparing the page …", flush=True)
+        one.page = page.content(list(folder.files))
+        server.serve(one, None if options.no_browser else webbrowser.open)
+    return 0
+
+
 def _download(options) -> int:
     from .download import download
 
@@ -238,6 +278,7 @@ COMMANDS = {
     "run": _run,
     "sweep": _sweep,
     "predict": _predict,
+    "brush": _brush,
     "download": _download,
     "build": _build,
     "notebooks": _notebooks,

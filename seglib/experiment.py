@@ -141,7 +141,7 @@ def train(row: Row, seed: int, data: Splits, start: str | Path | None = None, **
         model[0].set(*channel_statistics(data.train.images))
     if start is not None:
         weights.load(model, start)  # with the statistics that it was trained with
-        data = report.prepared(model, row, seed, data)
+    data = report.prepared(model, row, seed, data)
     losses = row.loss.model_dump()
     options = {name: losses.pop(name) for name in LOSS_OPTIONS}
     arguments |= {"metrics": report.metrics} | row.training.model_dump()

@@ -14,6 +14,7 @@ EXTRAS = {
     ),
     "course": ("math_core", "nbclient", "nbconvert"),
     "onnx": ("onnx", "onnxscript"),
+    "brush": ("anywidget",),
     "ray": ("ray",),
 }
 # Where they are called otherwise.

@@ -16,7 +16,7 @@ def missing_packages() -> list[str]:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     missing = []
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["reports"], *extras["onnx"]]:
+    for requirement in [*project["dependencies"], *extras["reports"], *extras["onnx"], *extras["brush"]]:
         name = re.match(r"[\w.-]+", requirement)[0]
         # Colab has OpenCV under another of its names.
         names = [name, "opencv-python", "opencv-contrib-python"] if name.startswith("opencv") else [name]

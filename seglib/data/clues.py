@@ -27,10 +27,20 @@ def colour_likelihood(image: np.ndarray, hint: np.ndarray, bins: int = 16, smoot
         float32 (H, W) from 0 to 1; ½ for a colour that neither has.
     """
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.int32) * bins // 256
-    code = (lab[..., 0] * bins + lab[..., 1]) * bins + lab[..., 2]
     inside, outside = hint > 0, hint < 0
-    if not outside.any():
-        outside = ~inside
+    return likelihood(lab, inside, outside if outside.any() else ~inside, bins, smooth)
+
+
+def likelihood(
+    colours: np.ndarray, inside: np.ndarray, outside: np.ndarray, bins: int = 16, smooth: float = 1.0
+) -> np.ndarray:
+    """As `colour_likelihood`, of colours that are binned already.
+
+    Args:
+        colours: int (H, W, 3), each from 0 to `bins` − 1.
+        inside, outside: what shows the object's colours and the background's, bool (H, W).
+    """
+    code = (colours[..., 0] * bins + colours[..., 1]) * bins + colours[..., 2]
     found = []
     for part in (inside, outside):
         histogram = np.bincount(code[part], minlength=bins**3).reshape(bins, bins, bins) / max(1, part.sum())

@@ -210,7 +210,20 @@ def photograph_augmentation() -> A.Compose:
     )
 
 
-AUGMENTATIONS = {"photographs": photograph_augmentation}
+def wider_augmentation() -> A.Compose:
+    """The same, and more of it, for long training on few photographs: also grey ones, blurred ones, another hue."""
+    return A.Compose(
+        [
+            A.HorizontalFlip(p=0.5),
+            A.Affine(rotate=(-25, 25), scale=(0.7, 1.3), shear=(-8, 8), border_mode=cv2.BORDER_REFLECT_101, p=0.8),
+            A.ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.4, 1.6), hue=(-0.05, 0.05), p=0.8),
+            A.ToGray(p=0.05),
+            A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0), p=0.1),
+        ]
+    )
+
+
+AUGMENTATIONS = {"photographs": photograph_augmentation, "wider": wider_augmentation}
 
 
 def _overlaps(boxes: Sequence[Sequence[float]]) -> list[int]:

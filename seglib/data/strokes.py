@@ -8,15 +8,43 @@ was halved.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 from skimage.graph import MCP_Geometric
 
 MIN_PIXELS = 50  # a rough mask of fewer (at scale 1) is no hint
 MIN_PART = 1600  # pixels (at scale 1) of what gets a stroke of its own: half of such parts do in the scribble challenge
 CANDIDATES = 24  # curves, of which the longest is drawn
+SWING = 2.0  # points, by whose normal distribution the jumps of a wobbling hand are smoothed
 THICKNESS = 5.8  # pixels (at scale 1) of a stroke
+
+
+@dataclass(frozen=True)
+class Hand:
+    """How somebody draws; lengths in pixels at scale 1.
+
+    Attributes:
+        thickness: of a first stroke, from and to; never more than 1.2 times how deep the object is.
+        length: of a first stroke, from and to, in half perimeters of the object's bounding box.
+        correcting: how thick a correction is at most, from and to.
+        wobble: how far the brush is off its path, as a standard deviation of x and of y.
+        strays: where a stroke leaves what it is meant for it is seen to, and not cut off.
+    """
+
+    thickness: tuple[float, float] = (16, 40)
+    length: tuple[float, float] = (0.5, 1.5)
+    correcting: tuple[float, float] = (20, 20)
+    wobble: float = 0.0
+    strays: bool = False
+
+
+CAREFUL = Hand()
+THIN = Hand(thickness=(3, 16), length=(0.2, 1.0), correcting=(4, 20))
+HASTY = Hand(thickness=(4, 10), length=(0.3, 0.8), correcting=(4, 8), wobble=4.0, strays=True)
 
 
 def coarse_mask(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
@@ -55,11 +83,12 @@ def coarse_mask(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) 
     return hint
 
 
-def brush_stroke(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
-    """One stroke of a thick brush inside the object: a random path that turns away from its border.
+def brush_stroke(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0, hand: Hand = CAREFUL) -> np.ndarray:
+    """One stroke of a brush inside the object: a random path that turns away from its border.
 
     Args:
         mask: (H, W), bool.
+        hand: who draws; by default a careful user with a thick brush.
 
     Returns:
         Hint (H, W) of 0 and 1; all 0 where there is no object.
@@ -67,16 +96,22 @@ def brush_stroke(mask: np.ndarray, rng: np.random.Generator, scale: float = 1.0)
     hint = np.zeros(mask.shape, np.int8)
     if not mask.any():
         return hint
-    window = _window(mask, 1)
+    window, box = _window(mask, 1 + _reach(hand, scale)), mask[_window(mask, 1)].shape
     depth = _depth(mask[window])
-    thickness = min(rng.uniform(16, 40) * scale, max(1.0, 1.2 * depth.max()))
-    path = random_path(depth >= thickness / 2, rng, length=rng.uniform(0.5, 1.5) * sum(depth.shape), step=thickness / 2)
-    hint[window] = _paint(path, thickness, mask[window])
+    thickness = min(rng.uniform(*hand.thickness) * scale, max(1.0, 1.2 * depth.max()))
+    length = rng.uniform(*hand.length) * sum(box)
+    path = random_path(depth >= thickness / 2, rng, length, step=thickness / 2)
+    hint[window] = _paint(path, thickness, mask[window], rng, hand, scale)
     return hint
 
 
 def correction(
-    hint: np.ndarray, prediction: np.ndarray, truth: np.ndarray, rng: np.random.Generator, scale: float = 1.0
+    hint: np.ndarray,
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    rng: np.random.Generator,
+    scale: float = 1.0,
+    hand: Hand = CAREFUL,
 ) -> np.ndarray:
     """The hint after one more stroke, along the middle of the largest connected area that is wrong.
 
@@ -97,7 +132,7 @@ def correction(
         largest.append((int(stats[biggest, cv2.CC_STAT_AREA]), labels == biggest))
     sign = 1 if largest[0][0] >= largest[1][0] else -1
     area, wrong = max(largest, key=lambda entry: entry[0])
-    return _add_stroke(hint, wrong, sign, rng, scale) if area else hint.copy()
+    return _add_stroke(hint, wrong, sign, rng, scale, hand) if area else hint.copy()
 
 
 def random_corrections(
@@ -280,14 +315,15 @@ def _longest_curve(region, inside, points, start, end, rng: np.random.Generator,
     return drawn & region
 
 
-def _add_stroke(hint, where, sign: int, rng: np.random.Generator, scale: float) -> np.ndarray:
+def _add_stroke(hint, where, sign: int, rng: np.random.Generator, scale: float, hand: Hand = CAREFUL) -> np.ndarray:
     """Draws along the middle of an area, as thick as it allows but not thicker than a brush."""
-    hint, window = hint.copy(), _window(where, 1)
+    hint, window, box = hint.copy(), _window(where, 1 + _reach(hand, scale)), where[_window(where, 1)].shape
     depth = _depth(where[window])
-    thickness = min(20 * scale, max(1.0, depth.max()))
+    low, high = hand.correcting
+    thickness = min((rng.uniform(low, high) if low < high else high) * scale, max(1.0, depth.max()))
     inside = depth >= max(1.0, 0.6 * depth.max())
-    path = random_path(inside, rng, length=0.7 * max(depth.shape), step=max(1.0, thickness / 2))
-    hint[window][_paint(path, thickness, where[window]) > 0] = sign
+    path = random_path(inside, rng, length=0.7 * max(box), step=max(1.0, thickness / 2))
+    hint[window][_paint(path, thickness, where[window], rng, hand, scale)] = sign
     return hint
 
 
@@ -323,13 +359,26 @@ def random_path(region: np.ndarray, rng: np.random.Generator, length: float, ste
     return np.array(points)
 
 
-def _paint(path: np.ndarray, thickness: float, region: np.ndarray) -> np.ndarray:
-    """A path drawn with a round brush and cut off where it leaves a region: bool of the region's shape."""
+def _reach(hand: Hand, scale: float) -> int:
+    """How far a hand may get out of what it paints, in pixels of the mask."""
+    return round((3 * hand.wobble + max(hand.thickness)) * scale) if hand.strays else 0
+
+
+def _paint(
+    path: np.ndarray, thickness: float, region: np.ndarray, rng: np.random.Generator, hand: Hand, scale: float
+) -> np.ndarray:
+    """A path drawn with a round brush: bool of the region's shape, and cut off where a hand that does not stray would
+    leave the region."""
     canvas = np.zeros(region.shape, np.uint8)
+    if hand.wobble:  # a hand swings more slowly than from point to point
+        around = round(4 * SWING)  # as far as the filter sees
+        swing = rng.normal(size=(len(path) + 2 * around, 2))
+        swing = gaussian_filter1d(swing, SWING, axis=0)[around : around + len(path)]
+        path = path + hand.wobble * scale * np.sqrt(2 * SWING * np.sqrt(np.pi)) * swing
     points = np.round(path).astype(np.int32)
     cv2.polylines(canvas, [points], False, 1, max(1, round(thickness)))
     cv2.circle(canvas, points[0].tolist(), round(thickness / 2), 1, -1)  # a path may be a single point
-    return (canvas > 0) & region
+    return canvas > 0 if hand.strays else (canvas > 0) & region
 
 
 def _depth(mask: np.ndarray) -> np.ndarray:
@@ -346,4 +395,4 @@ def _window(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
     return rows, slice(max(0, left - margin), min(mask.shape[1], left + width + margin))
 
 
-SIMULATORS = {"coarse": coarse_mask, "brush": brush_stroke}
+SIMULATORS = {"coarse": coarse_mask, "brush": brush_stroke, "thin": partial(brush_stroke, hand=THIN)}

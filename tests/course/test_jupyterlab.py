@@ -1,7 +1,6 @@
 """Every notebook in a real JupyterLab, started as `make lab` starts it, in the system's Chromium without a window.
 
-Needs Debian's packages chromium and chromium-driver. SEGLIB_BROWSER names the browser, which then must be there; where
-it is not set and none is found, these tests skip. Screenshots go to _build/screenshots.
+Screenshots go to _build/screenshots.
 """
 
 import json
@@ -19,12 +18,11 @@ import pytest
 import requests
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).parents[2]
-BROWSER = os.environ.get("SEGLIB_BROWSER") or shutil.which("chromium")
-DRIVER = shutil.which("chromedriver")
 NOTEBOOKS = [*sorted(ROOT.glob("notebooks/**/*.ipynb")), ROOT / "reduce_dataset.ipynb"]
 SCREENSHOTS = ROOT / "_build" / "screenshots"
 RUN = "notebooks/01_denoising.ipynb"  # from top to bottom: it trains, so it has progress bars
@@ -34,10 +32,7 @@ SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt install chromium chromium-driver"),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +64,6 @@ def address(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    assert Path(BROWSER).is_file(), f"SEGLIB_BROWSER: there is no {BROWSER}"
-    options = ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,1800"):
-        options.add_argument(argument)
-    driver = Chrome(options=options, service=ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def open_notebook(browser, address: str, path: Path) -> list:
@@ -165,13 +148,16 @@ def test_the_page_shows_what_is_broken(browser, address):
     assert all(broken(browser).values())
 
 
-def test_a_photograph_is_uploaded_at_the_button(browser, address, tmp_path):
-    """From the button to what the next cell has of it."""
-    Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "me.png")
-    sources = (
-        "from seglib.course.notebook import photograph_button, uploaded_photograph\nbutton = photograph_button()",
-        "photograph = uploaded_photograph(button)\nprint(photograph.shape, photograph[0, 0])",
-    )
+KERNEL = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel"
+
+
+def until_connected(browser) -> None:
+    """Waits until the notebook that is open has its kernel."""
+    WebDriverWait(browser, 90).until(lambda b: b.execute_script(f"return {KERNEL}?.connectionStatus") == "connected")
+
+
+def open_own(browser, address: str, *sources: str) -> None:
+    """Opens a notebook of these code cells, the first one chosen, and waits for its kernel."""
     notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     browser.get(f"{address}lab?reset")
@@ -183,21 +169,190 @@ def test_a_photograph_is_uploaded_at_the_button(browser, address, tmp_path):
         notebook,
     )
     browser.get(f"{address}lab/tree/own.ipynb?reset")
-    ready = "return window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.connectionStatus"
-    WebDriverWait(browser, 90).until(lambda b: b.execute_script(ready) == "connected")
-    run = "window.jupyterapp.commands.execute('notebook:run-cell-and-select-next')"
-    browser.execute_script(run)
+    until_connected(browser)
+
+
+def command(browser, name: str) -> None:
+    browser.execute_script(f"window.jupyterapp.commands.execute('notebook:{name}')")
+
+
+def until_said(browser, words: str) -> None:
+    said = "return document.querySelector('.jp-Notebook').innerText"
+    WebDriverWait(browser, 90).until(lambda b: words in b.execute_script(said), f"no {words!r} in the notebook")
+
+
+def test_a_photograph_is_uploaded_at_the_button(browser, address, tmp_path):
+    """From the button to what the next cell has of it."""
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / "me.png")
+    open_own(
+        browser,
+        address,
+        "from seglib.course.notebook import photograph_button, uploaded_photograph\nbutton = photograph_button()",
+        "photograph = uploaded_photograph(button)\nprint(photograph.shape, photograph[0, 0])",
+    )
+    command(browser, "run-cell-and-select-next")
     button = WebDriverWait(browser, 90).until(lambda b: b.find_elements("css selector", ".jp-Notebook .jupyter-button"))
     # The widget's field for files is not in the page; what opens the system's dialog puts it there instead.
     browser.execute_script("HTMLInputElement.prototype.click = function () { document.body.append(this); }")
     button[0].click()
     browser.find_element("css selector", "body > input[type=file]").send_keys(str(tmp_path / "me.png"))
     WebDriverWait(browser, 30).until(lambda b: "(1)" in button[0].text)
-    # The click chose the button's cell.
-    browser.execute_script("window.jupyterapp.commands.execute('notebook:move-cursor-down')")
-    browser.execute_script(run)
-    said = "return document.querySelector('.jp-Notebook').innerText"
-    WebDriverWait(browser, 60).until(lambda b: "(30, 40, 3) [200  30  30]" in b.execute_script(said))
+    command(browser, "move-cursor-down")  # for the click chose the button's cell
+    command(browser, "run-cell-and-select-next")
+    until_said(browser, "(30, 40, 3) [200  30  30]")
+    assert broken(browser) == NOTHING
+
+
+# --- the brush ---
+
+CANVAS = ".jp-Notebook .brush canvas[tabindex]"
+
+
+def brush_says(browser, words: str) -> str:
+    """Waits until the brush's line of text has these words."""
+    line = (By.CSS_SELECTOR, ".jp-Notebook .brush [role=status]")
+    WebDriverWait(browser, 90, 0.05).until(
+        lambda b: any(words in one.text for one in b.find_elements(*line)), f"the brush does not say {words!r}"
+    )
+    return browser.find_element(*line).text
+
+
+def draw(browser, *points) -> None:
+    """A stroke by the mouse, through points given as shares of the canvas's width and height."""
+    canvas = browser.find_element(By.CSS_SELECTOR, CANVAS)
+    browser.execute_script("arguments[0].scrollIntoView({ block: 'center' })", canvas)
+    places = [(round((x - 0.5) * canvas.size["width"]), round((y - 0.5) * canvas.size["height"])) for x, y in points]
+    actions = ActionChains(browser, duration=20).move_to_element_with_offset(canvas, *places[0]).click_and_hold()
+    for x, y in places[1:]:
+        actions.move_to_element_with_offset(canvas, x, y)
+    actions.release().perform()
+
+
+def test_a_reader_brushes_over_a_photograph(browser, address):
+    """Draws, sees the mask, corrects, takes back and clears; and what was drawn is there in Python."""
+    open_own(
+        browser,
+        address,
+        "import numpy as np, skimage.data\nfrom seglib.brush.widget import Brush\n"
+        "canvas = Brush(np.ascontiguousarray(skimage.data.coffee()))\ncanvas",
+        "print('drawn', [one.sign for one in canvas.strokes], canvas.mask.shape, canvas.mask.any())",
+    )
+    command(browser, "run-cell-and-select-next")
+    WebDriverWait(browser, 90).until(lambda b: b.find_elements(By.CSS_SELECTOR, CANVAS))
+    brush_says(browser, "Draw over the object")
+    draw(browser, (0.35, 0.2), (0.5, 0.25), (0.45, 0.45))
+    first = brush_says(browser, "1 stroke: the mask covers")
+    assert shown_area(browser) > 0
+    browser.find_element(By.CSS_SELECTOR, ".jp-Notebook .brush .background").click()
+    draw(browser, (0.05, 0.9), (0.2, 0.95))
+    brush_says(browser, "2 strokes: the mask covers")
+    for width in (1300, 390):
+        browser.set_window_size(width, 1000)
+        browser.execute_script(f"document.querySelector('{CANVAS}').scrollIntoView({{ block: 'center' }})")
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        browser.save_screenshot(str(SCREENSHOTS / f"brush-lab-{width}.png"))
+    browser.set_window_size(1300, 1800)
+    canvas = browser.find_element(By.CSS_SELECTOR, CANVAS)
+    canvas.send_keys("xx")  # JupyterLab's key for cutting a cell
+    canvas.send_keys("z")
+    assert brush_says(browser, "1 stroke: the mask covers") == first
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".jp-Notebook .jp-CodeCell")) == 2
+    browser.find_element(By.CSS_SELECTOR, ".jp-Notebook .brush .background").click()
+    draw(browser, (0.05, 0.9), (0.2, 0.95))
+    brush_says(browser, "2 strokes: the mask covers")
+    run_second_cell(browser)
+    until_said(browser, "drawn [1, -1] (400, 600) True")
+    clear = browser.find_elements(By.CSS_SELECTOR, ".jp-Notebook .brush .tools button")[1]
+    clear.click()
+    brush_says(browser, "Draw over the object")
+    assert shown_area(browser) == 0
+    run_second_cell(browser)
+    until_said(browser, "drawn [] (400, 600) False")
+    assert broken(browser) == NOTHING
+
+
+def shown_area(browser) -> int:
+    """How many pixels of the mask are in sight."""
+    return browser.execute_script(
+        "const canvas = document.querySelectorAll('.jp-Notebook .brush .board canvas')[1];"
+        "const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
+        "return data.filter((value, i) => i % 4 === 3 && value > 0).length"
+    )
+
+
+def run_second_cell(browser) -> None:
+    browser.execute_script("window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1")
+    command(browser, "run-cell")
+
+
+def test_of_ten_strokes_in_quick_succession_no_older_mask_overtakes(browser, address):
+    open_own(
+        browser,
+        address,
+        "import numpy as np, skimage.data\nfrom seglib.brush.session import Session\n"
+        "from seglib.brush.widget import Brush\ncoffee = np.ascontiguousarray(skimage.data.coffee())\n"
+        "canvas = Brush(coffee)\ncanvas",
+        "after = [(Session(coffee, canvas._session.model).probability(canvas.strokes[:n]) >= 0.5).sum()"
+        " for n in range(1, 11)]\nprint('areas', *after, 'end')",
+    )
+    command(browser, "run-cell-and-select-next")
+    WebDriverWait(browser, 90).until(lambda b: b.find_elements(By.CSS_SELECTOR, CANVAS))
+    brush_says(browser, "Draw over the object")
+    browser.execute_script(
+        """
+        const canvas = document.querySelector(arguments[0]), box = canvas.getBoundingClientRect();
+        const overlay = canvas.previousElementSibling.getContext('2d'), put = overlay.putImageData;
+        window.areas = [];
+        overlay.putImageData = function (picture, ...rest) {
+            areas.push(picture.data.filter((value, i) => i % 4 === 3 && value > 0).length);
+            return put.call(this, picture, ...rest);
+        };
+        canvas.setPointerCapture = () => {};
+        const send = (kind, x, y) => canvas.dispatchEvent(new PointerEvent(kind, {
+            clientX: box.left + x * box.width, clientY: box.top + y * box.height, isPrimary: true, bubbles: true,
+        }));
+        for (let i = 0; i < 10; i++) {
+            send('pointerdown', 0.3 + 0.03 * i, 0.2);
+            send('pointermove', 0.3 + 0.03 * i, 0.3 + 0.02 * i);
+            send('pointerup', 0.3 + 0.03 * i, 0.3 + 0.02 * i);
+        }
+        """,
+        CANVAS,
+    )
+    brush_says(browser, "10 strokes: the mask covers")
+    run_second_cell(browser)
+    until_said(browser, " end")
+    text = browser.execute_script("return document.querySelector('.jp-Notebook').innerText")
+    after = [int(area) for area in re.findall(r"areas ([\d ]+) end", text)[0].split()]
+    place = 0
+    for area in browser.execute_script("return areas"):
+        if area:  # one of those of as many strokes as before, or of more
+            assert area in after[place:]
+            place += after[place:].index(area)
+    assert area == after[-1]
+
+
+def test_a_brush_whose_kernel_was_restarted_says_so_and_is_drawn_with_again(browser, address):
+    open_own(
+        browser,
+        address,
+        "import numpy as np, skimage.data\nfrom seglib.brush.widget import Brush\n"
+        "canvas = Brush(np.ascontiguousarray(skimage.data.coffee()))\ncanvas",
+    )
+    command(browser, "run-cell")
+    WebDriverWait(browser, 90).until(lambda b: b.find_elements(By.CSS_SELECTOR, CANVAS))
+    draw(browser, (0.35, 0.2), (0.5, 0.25))
+    brush_says(browser, "1 stroke: the mask covers")
+    browser.execute_async_script(f"const done = arguments[0]; {KERNEL}.restart().then(done)")
+    until_connected(browser)
+    if browser.find_elements(By.CSS_SELECTOR, CANVAS):
+        draw(browser, (0.3, 0.6), (0.4, 0.7))
+        brush_says(browser, "No answer from Python")
+    browser.execute_script("window.jupyterapp.shell.currentWidget.content.activeCellIndex = 0")
+    command(browser, "run-cell")
+    brush_says(browser, "Draw over the object")
+    draw(browser, (0.35, 0.2), (0.5, 0.25))
+    brush_says(browser, "1 stroke: the mask covers")
     assert broken(browser) == NOTHING
 
 
@@ -206,8 +361,7 @@ def test_a_notebook_runs_from_top_to_bottom(browser, address):
     codes = sum(cell.cell_type == "code" for cell in cells)
     clear = "await window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
     run = "await window.jupyterapp.commands.execute('notebook:run-all-cells')"
-    ready = "return window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus"
-    WebDriverWait(browser, 90).until(lambda b: b.execute_script(ready) == "connected")
+    until_connected(browser)
     prompts = """
         const prompts = document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt');
         return [...prompts].map(prompt => prompt.innerText.trim());

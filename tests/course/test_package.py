@@ -16,6 +16,8 @@ def test_an_installed_wheel_finds_its_configurations_results_and_weights(tmp_pat
     subprocess.run(build, check=True, capture_output=True, timeout=300)
     (wheel,) = tmp_path.glob("seglib-*.whl")
     with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if "brush/runtime" in name]
+        assert "seglib/brush/brush.js" in archive.namelist()
         archive.extractall(tmp_path / "site")
 
     def python(*arguments: str) -> str:

@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import re
-import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -16,14 +15,13 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from seglib.course import notebook, render
 
 ROOT = Path(__file__).parents[2]
 LESSONS = notebook.all_notebooks(ROOT)
 STORED = [*LESSONS, *sorted(ROOT.glob("notebooks/solutions/*.ipynb"))]
-BROWSER = os.environ.get("SEGLIB_BROWSER") or shutil.which("chromium")
+BROWSER_LOGS = {"performance": "ALL"}  # with every address that is asked for
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 COLAB = "https://colab.research.google.com/github/{}/blob/main/notebooks/lesson.ipynb"
 LONG = f"print('{'a long line, ' * 20}')"
@@ -342,26 +340,6 @@ def test_a_solution_s_page_is_not_taken_for_the_lesson_s():
 
 # --- in Chromium ---
 
-in_chromium = pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt install chromium chromium-driver")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    assert Path(BROWSER).is_file(), f"SEGLIB_BROWSER: there is no {BROWSER}"
-    options = ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    driver = Chrome(options=options, service=ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
 
 def opened(browser, path: Path, width: int) -> list[str]:
     """Opens a page in a window of that width, without a network; the addresses that it asked for."""
@@ -411,7 +389,6 @@ def check(browser, path: Path, width: int) -> None:
 
 
 @pytest.mark.browser
-@in_chromium
 @pytest.mark.parametrize("width", [1300, 400])
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_stored_notebook_s_page_is_whole_without_a_network(browser, tmp_path, path, width):
@@ -420,7 +397,6 @@ def test_a_stored_notebook_s_page_is_whole_without_a_network(browser, tmp_path, 
 
 
 @pytest.mark.browser
-@in_chromium
 @pytest.mark.parametrize("width", [1300, 400])
 def test_a_page_of_all_kinds_is_whole_and_its_boxes_scroll(browser, tmp_path, width):
     (tmp_path / "lesson.html").write_text(page(of_all_kinds()), encoding="utf-8")
@@ -435,7 +411,6 @@ def test_a_page_of_all_kinds_is_whole_and_its_boxes_scroll(browser, tmp_path, wi
 
 
 @pytest.mark.browser
-@in_chromium
 def test_on_paper_no_code_is_cut_or_folded(browser, tmp_path):
     (tmp_path / "lesson.html").write_text(page(of_all_kinds()), encoding="utf-8")
     opened(browser, tmp_path / "lesson.html", 700)
@@ -450,7 +425,6 @@ def test_on_paper_no_code_is_cut_or_folded(browser, tmp_path):
 
 
 @pytest.mark.browser
-@in_chromium
 def test_what_is_wrong_with_a_page_is_seen(browser, tmp_path):
     """The checks above can fail."""
     text = re.sub(r"<meta http-equiv.*?>|(?s:<style.*</style>)", "", page(of_all_kinds()))

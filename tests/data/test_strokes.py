@@ -2,6 +2,7 @@
 
 import os
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +10,15 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_cdt, distance_transform_edt, gaussian_filter, label
 
 from seglib import metrics
-from seglib.data import challenge
+from seglib.data import challenge, strokes
 from seglib.data.coco import find_coco, largest, read_coco
 from seglib.data.strokes import (
+    CAREFUL,
+    HASTY,
     MIN_PIXELS,
     SIMULATORS,
+    THIN,
+    Hand,
     brush_stroke,
     coarse_mask,
     correction,
@@ -29,6 +34,7 @@ REAL = os.environ.get("SEGLIB_DATA")
 EIGHT = np.ones((3, 3))
 SEEDS = st.integers(0, 2**31)
 SCALES = st.sampled_from([0.15, 0.4, 1.0])
+HANDS = {"careful": CAREFUL, "thin": THIN, "hasty": HASTY}
 
 
 def rng(seed=0):
@@ -168,6 +174,39 @@ def test_a_stroke_is_thick_and_long_but_does_not_fill_the_object_and_shrinks_wit
 
 
 # --- paths ---
+
+
+def test_hands_differ_in_how_thick_and_how_long_they_draw():
+    mask = disc(400, 500, 200, 250, 150)
+    areas = {
+        name: np.mean([np.count_nonzero(brush_stroke(mask, rng(i), 1.0, hand)) for i in range(20)])
+        for name, hand in HANDS.items()
+    }
+    assert areas["hasty"] < areas["thin"] < areas["careful"]
+
+
+@pytest.mark.parametrize("name", HANDS)
+def test_a_hand_that_does_not_stray_stays_inside_and_one_that_does_is_near(name):
+    """Thirty first strokes and corrections in a narrow object."""
+    mask, outside = disc(200, 300, 100, 150, 90) & ~disc(200, 300, 100, 150, 70), 0
+    for i in range(30):
+        first = brush_stroke(mask, rng(i), 1.0, HANDS[name])
+        after = correction(first, np.zeros_like(mask), mask, rng(i), 1.0, HANDS[name])
+        for hint in (first, after):
+            assert hint.any()
+            far = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)[hint != 0]
+            outside += np.count_nonzero(far)
+            assert far.max() <= (25 if HANDS[name].strays else 0)
+    assert (outside > 0) == HANDS[name].strays
+
+
+def test_a_hand_wobbles_as_far_as_it_says():
+    """A path without width along a straight line, by a hand of given wobble."""
+    path = np.stack([np.arange(4000.0), np.full(4000, 100.0)], -1)
+    canvas = np.zeros((200, 4000), bool)
+    drawn = strokes._paint(path, 1, canvas, rng(0), Hand(wobble=6.0, strays=True), 1.0)
+    ys, _ = np.nonzero(drawn)
+    assert ys.std() == pytest.approx(6.0, rel=0.15)
 
 
 @settings(max_examples=150, deadline=None)

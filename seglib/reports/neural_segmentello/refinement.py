@@ -18,6 +18,7 @@ from ...data.coco import Object
 from ...data.datasets import EpochDataset
 from ...items import hashed
 from ..base import mean_probability
+from .play import FIRST_MARGIN, look, move, resampled, seen
 
 if TYPE_CHECKING:
     from .report import Brush
@@ -94,6 +95,8 @@ def refine(models: Sequence[nn.Module], image: np.ndarray, hint: np.ndarray, con
     """
     if hint.shape != image.shape[:2]:
         raise ValueError(f"expected a hint of the image's size {image.shape[:2]}, got {hint.shape}")
+    if config.rounds:
+        return move(models, image, hint.clip(max=0), (hint > 0).astype(np.float32), config)
     part = window(hint, config.margin) if config.view == "object" else (slice(None), slice(None))
     probability = np.zeros(hint.shape, np.float32)
     seen, view = image[part], hint[part]
@@ -199,6 +202,54 @@ class BrushDataset(EpochDataset):
         return entry.image(), self.hint(entry, mask), mask
 
 
+class PlayDataset(BrushDataset):
+    """Objects in photographs with the strokes and the mask of a game that is being played: `BrushDataset` for networks
+    that play along.
+
+    A game begins with a stroke, or with a rough mask, and goes on for as many rounds as chance says, at most
+    `config.rounds`, in the first epochs fewer, and in a third of the games none: the `player` looks, and mostly a user
+    corrects. The next look is what is learned. Without `fresh` it is the first look at a first stroke.
+
+    Items: input float32 (6, `longest`, `longest`), see `seen`, and mask float32 (1, `longest`, `longest`).
+
+    Attributes:
+        player: the network that is being trained.
+    """
+
+    player: nn.Module | None = None
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.sizes = []  # all views are of one size
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        entry, config = self.objects[index], self.config
+        image, mask = self.augmented(entry.image(), entry.mask().astype(np.uint8), index)
+        if not mask.any():  # augmentation has moved the object out of sight
+            image, mask = entry.image(), entry.mask()
+        truth = mask > 0
+        rng = np.random.default_rng([self.seed, entry.annotation_id, self.epoch if self.fresh else 0, 2])
+        kind = config.hints[rng.integers(len(config.hints))] if self.fresh else "brush"
+        started = strokes.SIMULATORS[kind](truth, rng, self.scale)
+        if not started.any():  # the object is too small for a rough mask, and never for a stroke
+            kind, started = "brush", strokes.brush_stroke(truth, rng, self.scale)
+        hint, found = (np.zeros_like(started), started.astype(np.float32)) if kind == "coarse" else (started, None)
+        most = min(config.rounds, self.epoch) if self.fresh and self.player else 0
+        rounds = rng.integers(most + 1) if rng.random() < 2 / 3 else 0
+        for _ in range(rounds):
+            found = look([self.player], image, hint, found, config, self._margin(rng, found))
+            if rng.random() < 0.75:
+                hand = strokes.THIN if rng.random() < 0.5 else strokes.CAREFUL
+                hint = strokes.correction(hint, found >= 0.5, truth, rng, self.scale, hand)
+        view, part = seen(image, hint, found, config.longest, self._margin(rng, found))
+        wanted = resampled(torch.from_numpy(truth[part].astype(np.float32))[None], view.shape[1:])
+        return view, (wanted >= 0.5).float()
+
+    def _margin(self, rng: np.random.Generator, found: np.ndarray | None) -> float | None:
+        """As in use, or in training somewhat more or less."""
+        return rng.uniform(0.7, 1.5) * (FIRST_MARGIN if found is None else 1.0) if self.fresh else None
+
+
 def interact(
     models: Sequence[nn.Module],
     image: np.ndarray,
@@ -207,6 +258,8 @@ def interact(
     strokes_allowed: int,
     rng: np.random.Generator,
     scale: float = 1.0,
+    hand: strokes.Hand = strokes.CAREFUL,
+    rough: np.ndarray | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """A user who draws one stroke inside an object, and then corrects: each time where the largest error is.
 
@@ -215,17 +268,24 @@ def interact(
         truth: what the user has in mind, (H, W), bool.
         strokes_allowed: how many, the first one included; fewer are drawn where nothing is wrong any more.
         scale: how large the photograph is beside one of about 640×480.
+        hand: how the user draws.
+        rough: a rough mask (H, W) of 0 and 1, from which the user starts in place of a first stroke.
 
     Returns:
-        For each stroke the hint so far and the mask that came of it: int8 and bool (H, W).
+        The hint so far and the mask that came of it, int8 and bool (H, W): for each stroke, and before them for the
+        rough mask where there is one.
     """
-    hint, steps = strokes.brush_stroke(truth, rng, scale), []
-    for _ in range(strokes_allowed):
-        mask = refine(models, image, hint, config) >= 0.5
-        steps.append((hint, mask))
+    drawn = strokes.brush_stroke(truth, rng, scale, hand) if rough is None else rough.astype(np.int8)
+    found, steps = None, []
+    if rough is not None and config.rounds:  # it is the mask so far, and no stroke
+        drawn, found = np.zeros_like(drawn), rough.astype(np.float32)
+    for _ in range(strokes_allowed + (rough is not None)):
+        found = move(models, image, drawn, found, config) if config.rounds else refine(models, image, drawn, config)
+        mask = found >= 0.5
+        steps.append((drawn, mask))
         if (mask == truth).all():
             break
-        hint = strokes.correction(hint, mask, truth, rng, scale)
+        drawn = strokes.correction(drawn, mask, truth, rng, scale, hand)
     return steps
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from ...data import challenge, coco, scenes, seeded
@@ -15,9 +15,11 @@ from ...data.images import read_rough_mask
 from ...metrics import iou, mask_metrics, mean_metrics
 from ..base import Report, Splits
 from ..keys import Data, Row, Strict
-from .refinement import BrushDataset, interact, refine, strokes_to_reach
+from .play import CHANNELS
+from .refinement import BrushDataset, PlayDataset, interact, refine, strokes_to_reach
 
 USER_STROKES = 8  # that a simulated user draws on each validation object
+LARGE = 0.01  # of a photograph's area, from which on an object is a large one
 
 
 class Brush(Data):
@@ -29,7 +31,8 @@ class Brush(Data):
         real: use COCO where there is a folder of real data; false: generated scenes in any case.
         training, validation: images in each part; with fewer at hand, all of them in that ratio.
         limit: keep only so many images, drawn at random, of the training part.
-        objects: of each training image the largest one, or all that are large enough for a hint.
+        objects: of each training image the largest one, all that are large enough for a hint, or the "large" ones
+            among these, which are at least a hundredth of the photograph.
         extra: what is added to the training part, from the folder of real data: "scribbles", the objects of the
             scribble challenge.
         hints: what the user draws, one of these for each object at random.
@@ -37,6 +40,8 @@ class Brush(Data):
         fresh: another hint in every epoch.
         view: the network sees the photograph, or the part of it that the hint is about.
         margin: how much of its surroundings that part has, see `refinement.window`.
+        rounds: the network plays along, see `play`: it also sees the mask so far, and in training learns from games of
+            up to so many rounds; 0: it does not.
         rgb: it sees colours and not the grey value.
         likelihood: it also sees how likely each pixel's colour is the object's, by the hint.
     """
@@ -48,20 +53,23 @@ class Brush(Data):
     training: int = Field(ge=1)
     validation: int = Field(ge=1)
     limit: int | None = Field(None, ge=1)
-    objects: Literal["largest", "all"] = "largest"
+    objects: Literal["largest", "large", "all"] = "largest"
     extra: list[Literal["scribbles"]] = Field([])
-    hints: list[Literal["coarse", "brush"]] = Field(["coarse"], min_length=1)
+    hints: list[Literal["coarse", "brush", "thin"]] = Field(["coarse"], min_length=1)
     corrections: int = Field(0, ge=0)
     fresh: bool = False
     view: Literal["photograph", "object"] = "photograph"
     margin: float = Field(1.0, ge=0)
     rgb: bool = False
     likelihood: bool = False
-    augment: Literal["none", "photographs"] = "none"
+    rounds: int = Field(0, ge=0)
+    augment: Literal["none", "photographs", "wider"] = "none"
 
     @property
     def channels(self) -> int:
-        """Hint, colours or grey value, gradient, and likelihood."""
+        """Hint, colours or grey value, gradient, and likelihood; or what a network sees that plays along."""
+        if self.rounds:
+            return CHANNELS
         return 2 + (3 if self.rgb else 1) + self.likelihood
 
     @property
@@ -81,6 +89,15 @@ class Baseline(Strict):
 class NeuralSegmentelloRow(Row):
     data: Brush
     baseline: Baseline | None = None
+
+    @model_validator(mode="after")
+    def _the_player_is_the_network(self) -> NeuralSegmentelloRow:
+        if self.data.rounds and self.training and self.training.workers:
+            raise ValueError(
+                f"training.workers: expected 0 with data.rounds, got {self.training.workers}; other processes would "
+                "have games played by the network as it was at the start"
+            )
+        return self
 
 
 class NeuralSegmentello(Report):
@@ -108,18 +125,25 @@ class NeuralSegmentello(Report):
             what += " and the scribble challenge"
         if config.objects == "largest":
             training = coco.largest(training)
+        elif config.objects == "large":
+            training = [entry for entry in training if entry.area >= LARGE * entry.size[0] * entry.size[1]]
         # Whatever a network is trained for, it is measured on the report's task: rough masks of the largest objects.
         measured = config.model_copy(update={"hints": ["coarse"], "corrections": 0})
-        train = BrushDataset(
-            training, config, augment=self.augmentation(row), seed=seed, fresh=config.fresh, scale=scale
-        )
-        held_out = BrushDataset(coco.largest(validation), measured, seed=seed, scale=scale)
+        made = PlayDataset if config.rounds else BrushDataset
+        train = made(training, config, augment=self.augmentation(row), seed=seed, fresh=config.fresh, scale=scale)
+        held_out = made(coco.largest(validation), measured, seed=seed, scale=scale)
         images = len({entry.image_id for entry in train.objects})
         description = (
             f"{what}, {len(train)} objects in {images} images for training, {len(held_out)} for validation, "
             f"split by image, seed {seed}"
         )
         return [Splits(train, held_out, description)]
+
+    def prepared(self, model: nn.Module, row: Row, seed: int, data: Splits) -> Splits:
+        """With the network as the player of its own games, where it learns from such."""
+        if row.data.rounds:
+            data.train.player = model
+        return data
 
     def run_baseline(self, row: Row, data: Splits) -> tuple[dict[str, float], dict[str, Any]]:
         method = seeded.FROM_HINT[row.baseline.method]
@@ -146,7 +170,7 @@ class NeuralSegmentello(Report):
             found.append(mask_metrics(masks[-1], truth))
             stricter.append(iou(probability >= 1 / (1 + np.exp(-0.5)), truth))
         means = mean_metrics(found) | {"iou_logit_half": float(np.mean(stricter))}
-        if row.data.corrections:
+        if row.data.corrections or row.data.rounds:
             means |= measure_user(model, row, seed, data.validation)
         training = sorted({entry.image_id for entry in data.train.objects})
         return masks, means | {"objects": describe(data.validation.objects, found), "training_images": training}
