@@ -35,9 +35,14 @@ SITUATIONS = {  # who draws, and whether from a rough mask
 
 
 def game(model, config, image, rough, truth, hand, rng, scale) -> list[float]:
-    """IoU after each stroke, up to `ALLOWED`; from a rough mask, the first is the one before any stroke."""
-    steps = interact([model], image, truth, config, ALLOWED, rng, scale, hand, rough)
-    return [iou(mask, truth) for _, mask in steps]
+    """IoU after each stroke, up to `ALLOWED`; from a rough mask, the first is the one before any stroke. The last is
+    repeated where the user stops: content, or beyond what is shown with all goals reached."""
+    ious = []
+    for _, mask in interact([model], image, truth, config, ALLOWED, rng, scale, hand, rough):
+        ious.append(iou(mask, truth))
+        if len(ious) > SHOWN and max(ious) >= max(GOALS):
+            break
+    return ious + ious[-1:] * (ALLOWED + (rough is not None) - len(ious))
 
 
 def measured(curves: np.ndarray, before: int) -> dict:
@@ -74,8 +79,8 @@ def main() -> None:
             for user, i in np.ndindex(curves.shape[:2]):
                 image, hint, truth = held_out.at_own_size(i)
                 rng = np.random.default_rng([user, held_out.objects[i].annotation_id])
-                ious = game(model, row.data, image, hint if rough else None, truth, hand, rng, held_out.scale)
-                curves[user, i] = ious + ious[-1:] * (curves.shape[2] - len(ious))  # a user who is content stops
+                start_from = hint if rough else None
+                curves[user, i] = game(model, row.data, image, start_from, truth, hand, rng, held_out.scale)
             found = record["rows"][name][situation] = measured(curves, int(rough))
             curve = " ".join(f"{one['mean']:.3f}" for one in found["iou"])
             numbers = "  ".join(

@@ -260,7 +260,7 @@ def interact(
     scale: float = 1.0,
     hand: strokes.Hand = strokes.CAREFUL,
     rough: np.ndarray | None = None,
-) -> list[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """A user who draws one stroke inside an object, and then corrects: each time where the largest error is.
 
     Args:
@@ -271,22 +271,21 @@ def interact(
         hand: how the user draws.
         rough: a rough mask (H, W) of 0 and 1, from which the user starts in place of a first stroke.
 
-    Returns:
+    Yields:
         The hint so far and the mask that came of it, int8 and bool (H, W): for each stroke, and before them for the
         rough mask where there is one.
     """
     drawn = strokes.brush_stroke(truth, rng, scale, hand) if rough is None else rough.astype(np.int8)
-    found, steps = None, []
+    found = None
     if rough is not None and config.rounds:  # it is the mask so far, and no stroke
         drawn, found = np.zeros_like(drawn), rough.astype(np.float32)
     for _ in range(strokes_allowed + (rough is not None)):
         found = move(models, image, drawn, found, config) if config.rounds else refine(models, image, drawn, config)
         mask = found >= 0.5
-        steps.append((drawn, mask))
+        yield drawn, mask
         if (mask == truth).all():
-            break
+            return
         drawn = strokes.correction(drawn, mask, truth, rng, scale, hand)
-    return steps
 
 
 def strokes_to_reach(ious: Sequence[float], goal: float) -> int:

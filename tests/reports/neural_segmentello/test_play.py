@@ -191,7 +191,7 @@ def test_a_rough_mask_that_is_refined_is_the_mask_so_far_and_no_stroke():
 def test_a_user_plays_with_it_and_each_mask_goes_into_the_next():
     truth, image = disc(60, 90, 28, 40, 19), smooth_picture(60, 90)
     player = believer()
-    steps = interact([player], image, truth, brush(90), 5, rng(3), 0.3)
+    steps = list(interact([player], image, truth, brush(90), 5, rng(3), 0.3))
     assert len(player.seen) == 6
     for (_, before), batch in zip(steps, player.seen[2:]):
         share = before.mean() * before.size
@@ -206,7 +206,7 @@ def test_from_a_rough_mask_the_first_step_is_before_any_stroke(rounds):
     truth, image = disc(60, 90, 28, 40, 19), smooth_picture(60, 90)
     rough = disc(60, 90, 28, 40, 12).astype(np.int8)
     obedient = Player(lambda batch: 20 * batch[:, :1] + (12 * (batch[:, 1:2] - 0.5) if rounds else -1))
-    steps = interact([obedient], image, truth, brush(90, rounds=rounds), 3, rng(3), 0.3, rough=rough)
+    steps = list(interact([obedient], image, truth, brush(90, rounds=rounds), 3, rng(3), 0.3, rough=rough))
     assert len(steps) == 4
     assert iou(steps[0][1], rough > 0) > 0.9
     first, second = steps[0][0], steps[1][0]
@@ -217,7 +217,7 @@ def test_from_a_rough_mask_the_first_step_is_before_any_stroke(rounds):
 def test_another_hand_draws_with_its_own_brush():
     truth, image = disc(120, 160, 60, 80, 40), smooth_picture(120, 160)
     careful, hasty = (
-        interact([believer()], image, truth, brush(160), 1, rng(3), 1.0, hand)[0][0]
+        next(interact([believer()], image, truth, brush(160), 1, rng(3), 1.0, hand))[0]
         for hand in (strokes.CAREFUL, strokes.HASTY)
     )
     assert 0 < (hasty > 0).sum() < (careful > 0).sum()

@@ -720,7 +720,7 @@ class Obedient(nn.Module):
 def test_a_user_draws_once_and_then_corrects_what_is_most_wrong(unknown):
     truth = disc(60, 90, 28, 40, 19)
     image = smooth_picture(60, 90)
-    steps = interact([Obedient(unknown)], image, truth, brush(None), 6, rng(3), 0.3)
+    steps = list(interact([Obedient(unknown)], image, truth, brush(None), 6, rng(3), 0.3))
     assert len(steps) == 6
     first, mask = steps[0]
     assert (first >= 0).all()
