@@ -248,6 +248,8 @@ def test_a_reader_brushes_over_a_photograph(browser, address):
     brush_says(browser, "2 strokes: the mask covers")
     for width in (1300, 390):
         browser.set_window_size(width, 1000)
+        if width == 390:
+            browser.execute_script("window.jupyterapp.commands.execute('application:toggle-left-area')")
         browser.execute_script(f"document.querySelector('{CANVAS}').scrollIntoView({{ block: 'center' }})")
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         browser.save_screenshot(str(SCREENSHOTS / f"brush-lab-{width}.png"))
