@@ -665,7 +665,8 @@ async function openPage(main) {
   const waiting = new Map(); // of each question to the worker, by its turn, who waits
   const masks = []; // that were saved: {photograph, object, height, width, ...annotation}
   const known = new Map(); // what the photographs are by which masks were saved: their names, and what tells them apart
-  let [turn, number, writing, version] = [0, 0, Promise.resolve(), ""];
+  let [turn, writing, version] = [0, Promise.resolve(), ""];
+  let [number, opening] = [0, 0]; // of the photograph that is open, and of the last one that was to be opened
   let photograph = null; // {name, identity, height, width}
   let object = 1; // the number of the one that is being drawn
 
@@ -712,18 +713,18 @@ async function openPage(main) {
     }
   }
 
-  /** Opens what `load` gives, a file or what a server sends, unless another is opened meanwhile. */
+  /** Opens what `load` gives, a file or what a server sends, unless another is to be opened meanwhile. Where that
+   * fails, what was open stays so. */
   async function show(load, name) {
-    const mine = ++number;
-    photograph = null;
+    const mine = ++opening;
     refreshButtons(false);
     surface.say(`Opening ${name} …`);
     try {
       const blob = await load();
       const { pixels, width, height } = await pixelsOf(blob);
-      if (mine !== number) return;
-      const opened = await ask({ kind: "open", pixels, height, width }, [pixels.buffer]);
-      if (mine !== number) return;
+      if (mine !== opening) return;
+      const opened = await ask({ kind: "open", number: mine, pixels, height, width }, [pixels.buffer]);
+      number = mine;
       const small = element("canvas", { width: opened.width, height: opened.height });
       small.getContext("2d").putImageData(new ImageData(opened.pixels, opened.width), 0, 0);
       surface.show(small, height, width);
@@ -732,9 +733,9 @@ async function openPage(main) {
       object = free(photograph.name);
       surface.say(`${photograph.name}, ${width} × ${height}. ${told([])}`);
     } catch (error) {
-      if (mine === number) surface.say(`${name}: ${error.message}`);
+      if (mine === opening) surface.say(`${name}: ${error.message}`);
     }
-    refreshButtons(false);
+    refreshButtons(surface.mask !== null);
   }
 
   /** The name of a photograph, with a number where masks were saved of another one that is called the same. */
