@@ -94,6 +94,8 @@ def test_only_its_own_room_knows_a_report():
     """Neither by an import nor by its name; what a docstring gives as an example is no knowledge."""
     for path in sorted(PACKAGE.rglob("*.py")):
         own = path.relative_to(PACKAGE / "reports").parts[0] if path.is_relative_to(PACKAGE / "reports") else ""
+        if path.parent.name == "brush":  # a tool around the network of one report
+            own = "neural_segmentello"
         others = [name for name in reports() if name != own]
         for other in others:
             assert not [name for name in imports(path) if name.startswith(f"seglib.reports.{other}")], path

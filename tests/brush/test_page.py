@@ -113,9 +113,10 @@ def draw(browser, *points, sign: int = 1) -> None:
     actions.release().perform()
 
 
-def look(browser, name: str) -> None:
+def look(browser, name: str, element=None) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    browser.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+    path = str(SCREENSHOTS / f"{name}.png")
+    browser.save_screenshot(path) if element is None else element.screenshot(path)
 
 
 def in_page(browser, script: str, *arguments):
@@ -548,11 +549,15 @@ def server(content, photograph, tmp_path):
 
 @pytest.mark.browser
 def test_masks_of_a_folder_are_written_and_there_again_the_next_day(browser, server):
-    browser.set_window_size(1280, 1000)
+    browser.set_window_size(600, 1100)
     browser.get(server.address)
     until(browser, "astronaut.jpg, 512 × 512")
     draw(browser, (0.45, 0.2), (0.5, 0.5), (0.3, 0.8))
     until(browser, "1 stroke: the mask covers")
+    draw(browser, (0.13, 0.65), (0.12, 0.75), (0.25, 0.92), (0.45, 0.95))  # the sleeve is missing
+    until(browser, "2 strokes: the mask covers")
+    draw(browser, (0.6, 0.78), (0.75, 0.85), (0.62, 0.95), sign=-1)  # and the helmet is too much
+    until(browser, "3 strokes: the mask covers")
     browser.find_element(By.ID, "save").click()
     until(browser, "Saved astronaut_1.png and masks.json")
     out = server.folder.out
@@ -561,7 +566,7 @@ def test_masks_of_a_folder_are_written_and_there_again_the_next_day(browser, ser
     mask = coco.annToMask(annotation)
     assert np.array_equal(mask * 255, read_labels(out / "astronaut_1.png"))
     assert 0.01 < mask.mean() < 0.9
-    look(browser, "brush-folder")
+    look(browser, "brush-folder", browser.find_element(By.CSS_SELECTOR, "main"))
     browser.get(server.address)
     until(browser, "astronaut.jpg, 512 × 512")
     until_listed(browser, 1)

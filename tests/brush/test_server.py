@@ -245,12 +245,12 @@ def test_folders_that_will_not_do_are_told_before(tmp_path):
     with pytest.raises(DataError, match="expected masks of the brush"):
         Folder(photos, tmp_path / "out")
     (tmp_path / "out" / "masks.json").write_text(json.dumps(collection("cat.jpg")))
-    with pytest.raises(DataError, match="masks.json has masks of cat.jpg, which is not among the photographs"):
+    with pytest.raises(DataError, match=r"masks.json has masks of cat.jpg, which is not among the photographs"):
         Folder(photos, tmp_path / "out")
     (tmp_path / "out" / "masks.json").write_text(json.dumps(collection("cat.png")))
     Folder(photos, tmp_path / "out")
     (photos / "cat.png").write_bytes(png(np.full((30, 41, 3), 90, np.uint8)))
-    with pytest.raises(DataError, match="masks.json has masks of cat.png, .* or has another size there"):
+    with pytest.raises(DataError, match=r"masks.json has masks of cat.png, .* or has another size there"):
         Folder(photos, tmp_path / "out")
 
 
