@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import warnings
-import webbrowser
 
 try:
     from .data.images import DataWarning
@@ -197,6 +196,8 @@ def _predict(options) -> int:
 
 
 def _brush(options) -> int:
+    import webbrowser
+
     from .brush import page, server
 
     if bool(options.page) == bool(options.photographs) or bool(options.out) != bool(options.photographs):
